@@ -1,0 +1,1 @@
+"""How it is said: alone knows nats-py, uvicorn and signals."""

@@ -1,0 +1,297 @@
+"""The connection to NATS and what is asked of the broker. Only this module and its neighbours know nats-py."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import structlog
+from nats.aio.client import Client as NatsClient
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+
+from contracts import topology
+from contracts.errors import BrokerUnfit, BrokerUnreachable, MaybeStored, PermissionDenied
+from services.runtime import nats_address
+from services.runtime.incoming import Incoming, Stored, header_map
+from services.runtime.settings import Settings
+
+log = structlog.get_logger()
+
+API_SECONDS = 2.0
+_WATCH_EVERY_S = 5.0
+_RTTS_BEFORE_RECONNECT = 3
+_RTTS_BEFORE_EXIT = 6
+_EXIT_CLOSED = 70
+_NOT_FOUND = 404
+
+
+class ApiError(Exception):
+    """The broker refused; branch on `err_code`, never on the text."""
+
+    def __init__(self, code: int, err_code: int, description: str) -> None:
+        super().__init__(f"{description} ({err_code or code})")
+        self.code = code
+        self.err_code = err_code
+
+
+class Unanswered(MaybeStored):
+    """The broker did not answer in time, or nobody listens on that subject."""
+
+
+class PubAck(msgspec.Struct, frozen=True):
+    """What the broker stored."""
+
+    stream: str
+    seq: int
+    duplicate: bool = False
+
+
+class StreamState(msgspec.Struct, frozen=True):
+    """Where a stream stands; `created` changes when it was made anew."""
+
+    created: str
+    first_seq: int
+    last_seq: int
+    messages: int
+    bytes: int
+    max_bytes: int
+
+
+_decode_json = msgspec.json.Decoder().decode
+
+
+class Bus:
+    """One connection to NATS, kept alive; ends the process when it is lost for good."""
+
+    def __init__(self, client: NatsClient, address: nats_address.NatsAddress) -> None:
+        self.nats = client
+        self.address = address
+        self.reconnects = 0
+        self._unanswered = 0
+        self._closing = False
+        self._on_reconnect: list[Callable[[], None]] = []
+
+    @classmethod
+    async def connect(cls, settings: Settings, service: str) -> Bus:
+        """Connect within `settings.connect_s`; raises `BrokerUnreachable`, `BrokerUnfit` or `PermissionDenied`."""
+        address = nats_address.find(settings)
+        client = NatsClient()
+        bus = cls(client, address)
+        await bus._open(service, settings.connect_s)
+        version = client.connected_server_version
+        if (version.major, version.minor, version.patch) < topology.OLDEST_SERVER:
+            await bus.close()
+            needed = ".".join(str(part) for part in topology.OLDEST_SERVER)
+            raise BrokerUnfit(f"nats-server {version} at {address.shown} is too old: {needed} or newer is needed")
+        return bus
+
+    async def _open(self, service: str, seconds: float) -> None:
+        tls = self.address.options.get("tls")
+        options = self.address.options | ({"tls_handshake_first": True} if tls else {})
+        first_error: list[Exception] = []
+
+        async def on_error(error: Exception) -> None:
+            first_error[:] = first_error or [error]
+            self._report(error)
+
+        opening = self.nats.connect(
+            self.address.url,
+            name=f"missions-{service}/{socket.gethostname()}/{os.getpid()}",
+            inbox_prefix=f"_INBOX_{service}",
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.5,  # type: ignore[arg-type]  # nats-py sleeps for it: fractions are fine
+            connect_timeout=3,
+            ping_interval=5,
+            max_outstanding_pings=2,
+            flush_timeout=API_SECONDS,
+            pending_size=2 * 1024 * 1024,
+            drain_timeout=3,
+            error_cb=on_error,
+            reconnected_cb=self._reconnected,
+            disconnected_cb=self._disconnected,
+            closed_cb=self._closed,
+            **options,
+        )
+        try:
+            await asyncio.wait_for(opening, seconds)
+        except (NatsError, OSError, TimeoutError) as error:
+            raise self._unreachable(first_error[0] if first_error else error) from error
+
+    def _unreachable(self, error: Exception) -> BrokerUnreachable | PermissionDenied:
+        where = f"{self.address.shown} (from {self.address.source})"
+        if "authorization" in str(error).lower():
+            return PermissionDenied(f"NATS at {where} refused the credentials: {error}")
+        return BrokerUnreachable(f"NATS is not reachable at {where}. Start one: missions up")
+
+    def _report(self, error: Exception) -> None:
+        """Log what nats-py reports in the background; must never raise, or its read loop dies."""
+        if not self._closing:
+            log.warning("nats_error", error=str(error) or type(error).__name__)
+
+    async def _disconnected(self) -> None:
+        if not self._closing:
+            log.warning("nats_disconnected")
+
+    async def _reconnected(self) -> None:
+        self.reconnects += 1
+        log.warning("nats_reconnected", reconnects=self.reconnects)
+        for callback in self._on_reconnect:
+            callback()
+
+    async def _closed(self) -> None:
+        """End the process: nats-py never comes back from here."""
+        if not self._closing and self.nats.connected_url is not None:
+            log.error("nats_closed_for_good")
+            os._exit(_EXIT_CLOSED)
+
+    def on_reconnect(self, callback: Callable[[], None]) -> None:
+        """Call back, without waiting, after every reconnect."""
+        self._on_reconnect.append(callback)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the connection stands, as far as the client knows."""
+        return bool(self.nats.is_connected)
+
+    async def rtt(self) -> float:
+        """Return the round trip in seconds."""
+        return float(await self.nats.rtt(timeout=2))
+
+    async def watch(self, stop: Any) -> None:
+        """Move or end a connection that looks alive and is not; runs until `stop`."""
+        failures = 0
+        while not await stop.wait(_WATCH_EVERY_S):
+            try:
+                await self.rtt()
+                failures = 0
+            except (NatsError, OSError, TimeoutError):
+                failures += 1
+            if failures >= _RTTS_BEFORE_EXIT:
+                log.error("nats_silent", failures=failures)
+                os._exit(_EXIT_CLOSED)
+            if self._unanswered >= _RTTS_BEFORE_RECONNECT or failures == _RTTS_BEFORE_RECONNECT:
+                self._unanswered = 0
+                await self.nats.force_reconnect()
+
+    async def close(self) -> None:
+        """Flush and close; never drains (that waits its full time after an empty fetch)."""
+        self._closing = True
+        if self.connected:
+            try:
+                await self.nats.flush(2)
+            except (NatsError, OSError, TimeoutError):
+                log.warning("nats_flush_failed")
+        await self.nats.close()
+
+    async def publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None, reply: str = "") -> None:
+        """Publish to core NATS: at most once."""
+        await self.nats.publish(subject, data, reply=reply, headers=headers)
+
+    async def subscribe(self, subject: str, callback: Callable[[Incoming], Awaitable[None]]) -> Subscription:
+        """Subscribe to core NATS: at most once."""
+
+        async def on_message(message: Msg) -> None:
+            await callback(Incoming(message))
+
+        return await self.nats.subscribe(subject, cb=on_message)
+
+    async def request(
+        self, subject: str, data: bytes, headers: dict[str, str] | None = None, seconds: float = API_SECONDS
+    ) -> Any:
+        """Ask and return the decoded JSON answer; raises `ApiError` or `Unanswered`."""
+        try:
+            answer = await self.nats.request(subject, data, timeout=seconds, headers=headers)
+        except (NoRespondersError, TimeoutError, NatsError, OSError) as error:
+            self._unanswered += 0 if isinstance(error, NoRespondersError) else 1
+            raise Unanswered(f"no answer on {subject}: {str(error) or type(error).__name__}") from error
+        self._unanswered = 0
+        return _checked(answer.data)
+
+    async def publish_acked(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> PubAck:
+        """Publish to a stream and return its acknowledgement; raises `ApiError` or `Unanswered`."""
+        answer = await self.request(subject, data, headers)
+        return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
+
+    async def api(self, subject: str, body: Any = None) -> Any:
+        """Call the JetStream API, e.g. `STREAM.INFO.MISSIONS`."""
+        return await self.request(f"$JS.API.{subject}", b"" if body is None else msgspec.json.encode(body))
+
+    async def head(self, stream: str, subject: str) -> Stored | None:
+        """Return the last message on a subject (wildcards work), read from the leader."""
+        return await self._stored(stream, {"last_by_subj": subject})
+
+    async def message(self, stream: str, seq: int) -> Stored | None:
+        """Return the message at a sequence, or None where there is none."""
+        return await self._stored(stream, {"seq": seq})
+
+    async def _stored(self, stream: str, query: dict[str, Any]) -> Stored | None:
+        try:
+            answer = await self.api(f"STREAM.MSG.GET.{stream}", query)
+        except ApiError as error:
+            if error.code == _NOT_FOUND:
+                return None
+            raise
+        message = answer["message"]
+        return Stored(
+            subject=message["subject"],
+            seq=message["seq"],
+            time_ns=_nanoseconds(message["time"]),
+            data=base64.b64decode(message.get("data", "")),
+            headers=header_map(base64.b64decode(message.get("hdrs", ""))),
+        )
+
+    async def records(self, stream: str, subject: str, after: int = 0) -> list[Stored]:
+        """Return every message on one subject after a sequence, oldest first, read from the leader one by one."""
+        found: list[Stored] = []
+        seq = after + 1
+        while stored := await self._stored(stream, {"seq": seq, "next_by_subj": subject}):
+            found.append(stored)
+            seq = stored.seq + 1
+        return found
+
+    async def last_per_subject(self, stream: str, subject_filter: str) -> list[Stored]:
+        """Return the last message of every subject that matches (meant for small streams)."""
+        info = await self.api(f"STREAM.INFO.{stream}", {"subjects_filter": subject_filter})
+        subjects: dict[str, int] = info["state"].get("subjects") or {}
+        found = [await self.head(stream, subject) for subject in sorted(subjects)]
+        return [stored for stored in found if stored is not None]
+
+    async def stream_state(self, stream: str) -> StreamState:
+        """Return where a stream stands."""
+        info = await self.api(f"STREAM.INFO.{stream}")
+        state = info["state"]
+        return StreamState(
+            created=info["created"],
+            first_seq=state["first_seq"],
+            last_seq=state["last_seq"],
+            messages=state["messages"],
+            bytes=state["bytes"],
+            max_bytes=info["config"]["max_bytes"],
+        )
+
+    async def reset_consumer(self, stream: str, durable: str, seq: int) -> None:
+        """Make the consumer deliver from `seq` on; the broker accepts one beyond its end in silence."""
+        await self.api(f"CONSUMER.RESET.{stream}.{durable}", {"seq": seq})
+
+
+def _checked(data: bytes) -> Any:
+    answer = _decode_json(data)
+    if "error" in answer:
+        error = answer["error"]
+        raise ApiError(error.get("code", 0), error.get("err_code", 0), error.get("description", ""))
+    return answer
+
+
+def _nanoseconds(time: str) -> int:
+    """Turn the broker's RFC 3339 time, up to nine digits, into nanoseconds since the epoch."""
+    whole, _, fraction = time.rstrip("Z").partition(".")
+    return int(datetime.fromisoformat(whole + "+00:00").timestamp()) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

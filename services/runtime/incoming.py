@@ -1,0 +1,81 @@
+"""What comes from the broker: a delivery that may be acknowledged, or a stored message that was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from time import gmtime, strftime
+
+import msgspec
+from nats.aio.msg import Msg
+
+_V1_TOKENS = 9
+_NANO = 1_000_000_000
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A message of a stream, as read."""
+
+    subject: str
+    seq: int
+    time_ns: int
+    data: bytes
+    headers: dict[str, str]
+
+
+class Incoming:
+    """A message as delivered. For a stream's message the acknowledgement subject tells its place."""
+
+    def __init__(self, message: Msg) -> None:
+        self.subject: str = message.subject
+        self.data: bytes = message.data
+        self.reply: str = message.reply
+        self.headers: Mapping[str, str] = message.headers or {}
+
+    @cached_property
+    def _place(self) -> list[str]:
+        """The last tokens: deliveries, stream sequence, consumer sequence, time, pending (v1 and v2 alike)."""
+        tokens = self.reply.split(".")
+        return tokens[4:9] if len(tokens) == _V1_TOKENS else tokens[6:11]
+
+    @property
+    def deliveries(self) -> int:
+        """How often this message was delivered, from 1."""
+        return int(self._place[0])
+
+    @property
+    def seq(self) -> int:
+        """The stream sequence."""
+        return int(self._place[1])
+
+    @property
+    def time_ns(self) -> int:
+        """When the broker stored it, in nanoseconds since the epoch."""
+        return int(self._place[3])
+
+    @property
+    def time(self) -> str:
+        """When the broker stored it, RFC 3339 with nine digits."""
+        return rfc3339(self.time_ns)
+
+
+_last_second = (0, "")
+
+
+def rfc3339(time_ns: int) -> str:
+    """Format nanoseconds since the epoch as RFC 3339 in UTC with nine digits."""
+    global _last_second  # noqa: PLW0603 - a one-entry cache: records of one second come together
+    seconds, nanos = divmod(time_ns, _NANO)
+    if _last_second[0] != seconds:
+        _last_second = (seconds, strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)))
+    return f"{_last_second[1]}.{nanos:09d}Z"
+
+
+def header_map(raw: bytes) -> dict[str, str]:
+    """Parse a stored header block; the first value of a name wins."""
+    found: dict[str, str] = {}
+    for line in raw.decode(errors="replace").split("\r\n")[1:]:
+        name, colon, value = line.partition(":")
+        if colon:
+            found.setdefault(name, value.strip())
+    return found

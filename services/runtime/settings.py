@@ -1,0 +1,95 @@
+"""Settings: one frozen model, read once from `MISSIONS_*`; an unknown name is refused with the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from contracts.errors import SetupError
+from contracts.ids import check_token
+
+PREFIX = "MISSIONS_"
+#: What Kubernetes injects for a Service called `missions` or `missions-…`; never a setting of ours.
+_KUBERNETES = re.compile(r"MISSIONS_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT(_\d+_.*)?)")
+_INJECTED_PORT = "tcp://"
+
+
+def _words(value: Any) -> Any:
+    """Split `a, b` from the environment; lists from Python pass."""
+    return tuple(word for word in re.split(r"[,\s]+", value) if word) if isinstance(value, str) else value
+
+
+def _queues(value: Any) -> Any:
+    return tuple(check_token(word, "queue") for word in _words(value))
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]
+Queues = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_queues), Field(min_length=1)]
+
+
+class Settings(BaseSettings):
+    """Everything a service can be told. The environment names are `MISSIONS_` and the field in capitals."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
+
+    nats_url: str = Field("", description="NATS to use; empty: NATS_URL, the nats CLI context, nats://127.0.0.1:4222")
+    nats_creds: Path | None = Field(None, description="Credentials file (JWT and seed) for NATS")
+    nats_nkey: Path | None = Field(None, description="File with the nkey seed for NATS")
+    nats_ca: Path | None = Field(None, description="CA file that signed the certificate of NATS; switches TLS on")
+    nats_server: Path | None = Field(None, description="nats-server binary that `missions up` starts")
+    connect_s: float = Field(10.0, gt=0, description="Seconds to wait for the first connection to NATS")
+    data_dir: Path = Field(Path("missions-data"), description="Where the journal and the embedded broker keep data")
+    http_host: str = Field("127.0.0.1", description="Address to listen on")
+    http_port: int | None = Field(None, ge=0, le=65_535, description="Port to listen on; 0: any free one")
+    http_hosts: Words = Field((), description="Further Host names that HTTP requests may carry")
+    whiteboard_url: str = Field("http://127.0.0.1:8080", description="Where the command line finds the whiteboard")
+    tokens_file: Path | None = Field(None, description="File of hashed bearer tokens and their scopes")
+    goals: Words = Field((), description="Modules or .py files that define goals")
+    queues: Queues = Field(("default",), description="Queues that the executor serves")
+    concurrency: int = Field(200, ge=1, le=10_000, description="Missions that one executor owns at once")
+    threads: int = Field(32, ge=1, le=1_000, description="Sync handlers that run at once")
+    lease_s: float = Field(30.0, ge=0.3, description="Seconds after which a silent owner loses its mission")
+    max_owners: int = Field(5, ge=1, description="Owners a mission may lose before it fails as poison")
+    goal_timeout_s: float = Field(3_600.0, gt=0, description="Timeout of an attempt at a goal that declares none")
+    manage_streams: bool = Field(True, description="Create and update streams; false: only check them")
+    http_allow: Words = Field((), description="Hosts that the http goal kinds may call (host or host:port)")
+    stop_grace_s: float = Field(3.0, ge=0, description="Seconds that running handlers get on SIGTERM")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log level")
+    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON")
+
+
+def load(**overrides: Any) -> Settings:
+    """Read the environment once; raises `SetupError` naming the setting, what is wrong and the nearest known name."""
+    refuse_unknown(os.environ)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        raise SetupError("; ".join(_explain(item) for item in error.errors())) from error
+
+
+def _explain(item: Mapping[str, Any]) -> str:
+    name = "_".join(str(part) for part in item["loc"][:1]).upper()
+    return f"{PREFIX}{name}={item['input']!r}: {item['msg']}"
+
+
+def refuse_unknown(environment: Mapping[str, str]) -> None:
+    """Raise `SetupError` for a `MISSIONS_*` name that is no setting, unless Kubernetes injected it."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for name, value in environment.items():
+        if not name.startswith(PREFIX) or name in known or _injected(name, value):
+            continue
+        nearest = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {nearest[0]}?" if nearest else f"; known: {', '.join(sorted(known))}"
+        raise SetupError(f"unknown setting {name}{hint}")
+
+
+def _injected(name: str, value: str) -> bool:
+    return _KUBERNETES.fullmatch(name) is not None and (not name.endswith("_PORT") or value.startswith(_INJECTED_PORT))
