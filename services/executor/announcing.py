@@ -1,0 +1,34 @@
+"""Announcing the goal kinds of this executor, so that the orchestrator can plan for them."""
+
+from __future__ import annotations
+
+import structlog
+
+from contracts import codec, subjects, topology
+from contracts.errors import MissionsError
+from services.executor.registry import Registry
+from services.runtime.bus import Bus
+from services.runtime.process import Stop
+from services.runtime.writer import Writer
+
+log = structlog.get_logger()
+
+#: Well within the age after which the broker forgets an announcement.
+EVERY_S = 600.0
+_AGAIN_S = 5.0
+
+
+async def announce(bus: Bus, registry: Registry, queues: tuple[str, ...], stop: Stop) -> None:
+    """Announce every kind on every queue, now and every ten minutes, until `stop`."""
+    writer = Writer(bus, topology.KINDS)
+    pause = 0.0
+    while not await stop.wait(pause):
+        try:
+            for queue in queues:
+                for handler in registry:
+                    data = codec.encode(handler.announcement(queue))
+                    await writer.write(subjects.kind(queue, handler.kind), data, expected=None)
+            pause = EVERY_S
+        except MissionsError as error:
+            log.warning("kinds_not_announced", error=str(error))
+            pause = _AGAIN_S

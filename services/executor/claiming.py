@@ -1,0 +1,144 @@
+"""The claim: becoming the owner of a mission, or finding out why not."""
+
+from __future__ import annotations
+
+import difflib
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from contracts import codec, subjects, topology
+from contracts.errors import ContractError, Lost
+from contracts.lifecycle import TERMINAL, Status
+from contracts.messages import Failure, Mission, StatusRecord
+from services.executor import runner
+from services.executor.ledger import Ledger
+from services.executor.runner import Outcome, Plan
+from services.runtime.incoming import Incoming, Stored
+
+if TYPE_CHECKING:
+    from services.executor.executor import Executor
+
+log = structlog.get_logger()
+
+Claim = tuple[Ledger, Plan]
+wall_clock = time.time
+
+
+async def claim(mission: Mission, work: Incoming, executor: Executor) -> Claim | None:
+    """Become the owner by compare-and-set; None when there is nothing left to do and the item may go.
+
+    Raises `Lost` when the mission belongs to somebody else, which may be this very process.
+    """
+    head = None if work.deliveries == 1 else await _head(mission, executor)
+    try:
+        return await _claim_on(head, mission, work, executor)
+    except Lost:
+        if head is not None:
+            raise
+    return await _claim_on(await _head(mission, executor), mission, work, executor)
+
+
+async def _head(mission: Mission, executor: Executor) -> Stored | None:
+    return await executor.bus.head(topology.MISSIONS, subjects.status(mission.queue, mission.mission_id))
+
+
+async def _claim_on(head: Stored | None, mission: Mission, work: Incoming, executor: Executor) -> Claim | None:
+    if head is None:
+        return await _claim_first(mission, executor)
+    record = codec.decode_status(head.data)
+    if record.status in TERMINAL or record.status == Status.WAITING:
+        return None
+    if owned := executor.leases.get(mission.mission_id):
+        owned.work.reply = work.reply  # redelivered to its own owner: it answers for the new delivery
+        owned.interrupt_if_fenced(head.seq)
+        raise Lost(head.subject, head_event_id=record.event_id, head_seq=head.seq)
+    return await _take_over(record, head.seq, mission, executor)
+
+
+async def _claim_first(mission: Mission, executor: Executor) -> Claim | None:
+    """Claim what nobody has owned, or refuse it with a word."""
+    if refusal := refused(mission, executor):
+        await _ledger(mission, executor, attempt=0, head=0, first=1).settle(refusal)
+        executor.count(refusal)
+        return None
+    ledger = _ledger(mission, executor, attempt=1, head=0)
+    await ledger.claim()
+    return ledger, Plan(mission)
+
+
+async def _take_over(last: StatusRecord, head: int, mission: Mission, executor: Executor) -> Claim | None:
+    """Claim what another owner left behind: fence it, and go on from its finished goals."""
+    stored = await executor.bus.records(topology.MISSIONS, subjects.status(mission.queue, mission.mission_id))
+    records = [codec.decode_status(item.data) for item in stored if item.seq <= head]
+    lost = runner.owners_lost(records)
+    if ending := _end_of_abandoned(last, lost, mission, executor):
+        await _ledger(mission, executor, attempt=last.attempt, head=head, first=len(records)).settle(ending)
+        executor.count(ending)
+        return None
+    ledger = _ledger(mission, executor, attempt=last.attempt + 1, head=head)
+    await ledger.claim(runner.RECOVERING)
+    log.info("mission_recovered", mission_id=mission.mission_id, attempt=ledger.attempt, owners_lost=lost)
+    return ledger, runner.resume(mission, records)
+
+
+def _end_of_abandoned(last: StatusRecord, lost: int, mission: Mission, executor: Executor) -> Outcome | None:
+    """Return the outcome of a mission that must not run again: asked to stop, poison, or no longer doable."""
+    if last.phase == runner.CANCELLING:
+        reason = last.reason or runner.USER
+        status = Status.FAILED if reason == runner.DEADLINE_EXCEEDED else Status.CANCELLED
+        return Outcome(status, reason)
+    if lost >= executor.settings.max_owners:
+        message = f"{lost} owners ended while they ran it"
+        return Outcome(Status.FAILED, runner.POISON, error=Failure(type="Poison", message=message))
+    refusal = refused(mission, executor)
+    return Outcome(Status.FAILED, refusal.reason, error=refusal.error) if refusal else None
+
+
+def refused(mission: Mission, executor: Executor) -> Outcome | None:
+    """Return why this mission cannot run here, having looked at every goal before any of them runs."""
+    if mission.deadline is not None and mission.deadline.timestamp() <= wall_clock():
+        return Outcome(Status.FAILED, runner.DEADLINE_EXCEEDED)
+    if not mission.goals:
+        return _rejected(runner.BAD_PLAN, "the mission has no goals")
+    for goal in mission.goals:
+        handler = executor.registry.get(goal.kind)
+        if handler is None:
+            return _rejected(runner.UNKNOWN_KIND, unknown_kind(goal.kind, executor.registry.kinds))
+        try:
+            handler.validate(goal.params)
+        except ContractError as error:
+            return _rejected(runner.BAD_PARAMS, f"goal {goal.id}: {error}")
+    return bad_plan(mission)
+
+
+def bad_plan(mission: Mission) -> Outcome | None:
+    """Return why the goals' needs cannot be met: a goal twice, an unknown need, a cycle."""
+    waiting = {goal.id: set(goal.needs) for goal in mission.goals}
+    if len(waiting) < len(mission.goals):
+        return _rejected(runner.BAD_PLAN, "two goals have the same id")
+    while free := [goal_id for goal_id, needs in waiting.items() if not needs]:
+        for goal_id in free:
+            del waiting[goal_id]
+        for needs in waiting.values():
+            needs.difference_update(free)
+    if waiting:
+        return _rejected(runner.BAD_PLAN, f"goal {next(iter(waiting))} needs what never comes: a cycle or no such goal")
+    return None
+
+
+def unknown_kind(kind: str, known: list[str]) -> str:
+    """Say that a kind is unknown, with the nearest known one."""
+    nearest = difflib.get_close_matches(kind, known, 1)
+    extra = '; it needs: pip install "nats-missions[http]"' if kind.startswith("http.") else ""
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else extra
+    return f"unknown goal kind {kind!r}{hint}; known: {', '.join(known)}"
+
+
+def _rejected(reason: str, message: str) -> Outcome:
+    return Outcome(Status.REJECTED, reason, error=Failure(type="Rejected", message=message))
+
+
+def _ledger(mission: Mission, executor: Executor, *, attempt: int, head: int, first: int = 0) -> Ledger:
+    return Ledger(executor.bus, executor.writer, mission, executor.actor, attempt=attempt, head=head, first=first)

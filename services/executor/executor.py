@@ -1,0 +1,74 @@
+"""What every attempt in this process shares."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
+from typing import Any, Protocol
+
+from contracts import topology
+from contracts.errors import ContractError
+from services.executor.isolation.loop import HandlerLoop
+from services.executor.isolation.thread import HandlerThreads
+from services.executor.lease import Leases
+from services.executor.registry import Handler, Registry
+from services.executor.runner import Outcome
+from services.runtime.bus import Bus
+from services.runtime.metrics import Metrics
+from services.runtime.settings import Settings
+from services.runtime.writer import Writer
+
+
+class Place(Protocol):
+    """Where handlers run: one signature, several places."""
+
+    async def run(self, call: Any) -> Any:
+        """Run a handler and return its result."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Executor:
+    """The parts of one executor process. Made on the service's loop."""
+
+    def __init__(self, bus: Bus, registry: Registry, settings: Settings, metrics: Metrics, lease_s: float) -> None:
+        self.bus = bus
+        self.registry = registry
+        self.settings = settings
+        self.writer = Writer(bus, topology.MISSIONS)
+        self.leases = Leases(bus, lease_s)
+        self.places: dict[str, Place] = {"loop": HandlerLoop(), "thread": HandlerThreads(settings.threads)}
+        self.actor = f"executor/{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
+        self._outcomes = metrics.counter("missions_ended", "Missions this executor ended", ("status", "reason"))
+        self._goal_seconds = metrics.histogram("goal_seconds", "Run time of tries at goals", ("kind",))
+        metrics.gauge("missions_owned", "Missions owned now").set_function(lambda: len(self.leases))
+
+    def handler(self, kind: str) -> Handler:
+        """Return the handler of a kind that was checked at the claim."""
+        handler = self.registry.get(kind)
+        if handler is None:
+            raise ContractError(f"unknown goal kind {kind!r}")
+        return handler
+
+    def count(self, outcome: Outcome) -> None:
+        """Count an outcome."""
+        self._outcomes.labels(outcome.status.value, outcome.reason).inc()
+
+    @contextmanager
+    def timed(self, kind: str) -> Iterator[None]:
+        """Measure one try at a goal."""
+        started = perf_counter()
+        try:
+            yield
+        finally:
+            self._goal_seconds.labels(kind).observe(perf_counter() - started)
+
+    def close(self) -> None:
+        """Let go of the places where handlers run."""
+        for place in self.places.values():
+            place.close()

@@ -1,0 +1,1 @@
+"""Where handlers run: never on the service's own event loop."""

@@ -1,0 +1,74 @@
+"""Async handlers: an event loop of their own in a thread, so that one that blocks cannot stop heartbeats."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from services.executor.isolation.handoff import Handoff, resolve
+
+Call = Callable[[], Coroutine[Any, Any, Any]]
+
+
+class HandlerLoop:
+    """The handlers' event loop. `run` is called on the service's loop."""
+
+    def __init__(self) -> None:
+        self._service_loop = asyncio.get_running_loop()
+        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._loop = self._runner.get_loop()
+        self._closing = asyncio.Event()
+        self._outcomes = Handoff(self._service_loop, resolve)
+        self._calls = Handoff(self._loop, self._start)
+        self._tasks: dict[asyncio.Future[Any], asyncio.Task[None]] = {}
+        self._thread = threading.Thread(target=self._main, name="handlers", daemon=True)
+        self._thread.start()
+
+    async def run(self, call: Call) -> Any:
+        """Run a handler and return its result; cancelling this cancels the handler."""
+        future = self._service_loop.create_future()
+        self._calls.put((call, future))
+        try:
+            return await future
+        except asyncio.CancelledError:
+            self._calls.put((None, future))
+            raise
+
+    def close(self) -> None:
+        """Cancel what still runs and end the loop, without waiting long for a handler that blocks it."""
+        self._loop.call_soon_threadsafe(self._closing.set)
+        self._thread.join(timeout=1)
+
+    def _main(self) -> None:
+        with self._runner:
+            self._runner.run(self._until_closed())
+
+    async def _until_closed(self) -> None:
+        await self._closing.wait()
+
+    def _start(self, item: tuple[Call | None, asyncio.Future[Any]]) -> None:
+        call, future = item
+        if call is not None:
+            self._tasks[future] = self._loop.create_task(self._run(call, future))
+        elif task := self._tasks.get(future):
+            task.cancel()
+
+    async def _run(self, call: Call, future: asyncio.Future[Any]) -> None:
+        """Run one handler; whatever it raises, even SystemExit, is its outcome and not the end of this loop."""
+        try:
+            self._outcomes.put((future, await call(), None))
+        except BaseException as error:  # noqa: BLE001 - user code
+            self._outcomes.put((future, None, contained(error)))
+        finally:
+            del self._tasks[future]
+
+
+def contained(error: BaseException) -> Exception:
+    """Turn what must not travel through our own loop (SystemExit, a handler's own cancel) into a plain exception."""
+    return error if isinstance(error, Exception) else HandlerExit(f"{type(error).__name__}: {error}")
+
+
+class HandlerExit(Exception):
+    """The handler raised something that is meant to end a process or a task."""

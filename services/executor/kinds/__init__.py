@@ -1,0 +1,1 @@
+"""Built-in goal kinds, a file each."""

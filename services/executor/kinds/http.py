@@ -1,0 +1,1 @@
+"""HTTP goal kinds."""

@@ -1,0 +1,121 @@
+"""Leases: one clock for all missions that this executor owns.
+
+Every third of the lease it tells the broker that the work goes on, and reads the head, because a heartbeat has no
+answer: a lost fence or a wish to cancel is seen here even when every signal was lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import structlog
+
+from contracts.errors import Lost, MissionsError
+from services.executor.ledger import Cancelling
+from services.executor.runner import PROGRESS
+from services.runtime.bus import ApiError, Bus
+from services.runtime.consumer import IN_PROGRESS
+from services.runtime.process import Stop
+
+if TYPE_CHECKING:
+    from services.executor.attempt import Attempt
+
+log = structlog.get_logger()
+
+_TICK_S = 0.25
+_PROGRESS_EVERY_S = 1.0
+
+
+class Leases:
+    """The attempts that this process owns, by mission id."""
+
+    def __init__(self, bus: Bus, lease_s: float) -> None:
+        self._bus = bus
+        self._beat_every_s = lease_s / 3
+        self._owned: dict[str, Attempt] = {}
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    def __len__(self) -> int:
+        """How many missions are owned."""
+        return len(self._owned)
+
+    def get(self, mission_id: str) -> Attempt | None:
+        """Return the attempt that owns a mission here."""
+        return self._owned.get(mission_id)
+
+    def all(self) -> list[Attempt]:
+        """Return every attempt that is owned."""
+        return list(self._owned.values())
+
+    async def wait_empty(self, seconds: float) -> None:
+        """Wait until nothing is owned, at most `seconds`."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
+
+    @contextmanager
+    def hold(self, attempt: Attempt) -> Iterator[None]:
+        """Keep the lease of an attempt alive for the inside."""
+        self._owned[attempt.mission.mission_id] = attempt
+        self._empty.clear()
+        try:
+            yield
+        finally:
+            del self._owned[attempt.mission.mission_id]
+            if not self._owned:
+                self._empty.set()
+
+    async def keep(self, stop: Stop) -> None:
+        """Beat for everything that is owned, until the process stops and nothing is owned any more."""
+        while not (stop.is_set() and not self._owned):
+            await _pause(stop, min(_TICK_S, self._beat_every_s / 2))
+            now = monotonic()
+            await self._beat([attempt for attempt in self._owned.values() if self._due(attempt, now)])
+            for attempt in list(self._owned.values()):
+                if now - attempt.progress_at >= _PROGRESS_EVERY_S:
+                    attempt.progress_at = now
+                    await self._write_progress(attempt)
+
+    def _due(self, attempt: Attempt, now: float) -> bool:
+        return now - attempt.beaten_at >= self._beat_every_s
+
+    async def _beat(self, due: list[Attempt]) -> None:
+        """Send every heartbeat first, then read the heads side by side."""
+        for attempt in due:
+            attempt.beaten_at = monotonic()
+            await self._bus.nats.publish(attempt.work.reply, IN_PROGRESS)
+        await asyncio.gather(*(self.look(attempt) for attempt in due))
+
+    async def look(self, attempt: Attempt) -> None:
+        """Read the head of an owned mission and act on what stands there."""
+        try:
+            await attempt.ledger.look()
+        except Lost as error:
+            attempt.interrupt(error)
+        except (MissionsError, ApiError) as error:
+            log.warning("heartbeat_blind", mission_id=attempt.mission.mission_id, error=str(error))
+        if attempt.ledger.cancel_reason:
+            attempt.interrupt(Cancelling(attempt.ledger.cancel_reason))
+
+    async def _write_progress(self, attempt: Attempt) -> None:
+        for goal in attempt.progressed():
+            try:
+                await attempt.ledger.note(PROGRESS, goal=goal)
+            except Lost as error:
+                attempt.interrupt(error)
+            except Cancelling as wish:
+                attempt.interrupt(wish)
+            except MissionsError as error:
+                log.warning("progress_not_written", mission_id=attempt.mission.mission_id, error=str(error))
+
+
+async def _pause(stop: Stop, seconds: float) -> None:
+    """Wait a tick; once the process stops, `stop` no longer makes one wait."""
+    if stop.is_set():
+        await asyncio.sleep(seconds)
+    else:
+        await stop.wait(seconds)

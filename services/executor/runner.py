@@ -1,0 +1,153 @@
+"""The rules of an attempt: what is done, what may start, whether to try again, how it ends. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from contracts.lifecycle import Status
+from contracts.messages import Failure, Goal, GoalStatus, Mission, RetryPolicy, StatusRecord
+
+#: Phases of an `active` record.
+CLAIMED = ""
+GOAL_DONE = "goal_done"
+BACKING_OFF = "backing_off"
+PROGRESS = "progress"
+RECOVERING = "recovering"
+RELEASED = "released"
+CANCELLING = "cancelling"
+
+#: Reasons: open for readers, closed for us.
+OK = "ok"
+HANDLER_ERROR = "handler_error"
+HANDLER_REJECTED = "handler_rejected"
+HANDLER_TIMEOUT = "handler_timeout"
+RETRIES_EXHAUSTED = "retries_exhausted"
+DEADLINE_EXCEEDED = "deadline_exceeded"
+UNKNOWN_KIND = "unknown_kind"
+BAD_PARAMS = "bad_params"
+BAD_PLAN = "bad_plan"
+RESULT_TOO_LARGE = "result_too_large"
+POISON = "poison"
+USER = "user"
+
+#: Reasons after which a goal is never tried again.
+FINAL = frozenset({HANDLER_REJECTED, RESULT_TOO_LARGE})
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a mission ends."""
+
+    status: Status
+    reason: str
+    result: Any = None
+    error: Failure | None = None
+    goal: GoalStatus | None = None
+
+
+@dataclass
+class Plan:
+    """What is known of a mission's goals while one attempt works on it."""
+
+    mission: Mission
+    results: dict[str, Any] = field(default_factory=dict)  #: of finished goals, by goal id
+    skipped: set[str] = field(default_factory=set)  #: optional goals that failed for good, and what needed them
+    tries: dict[str, int] = field(default_factory=dict)  #: tries begun so far, by goal id
+
+    def settled(self, goal_id: str) -> bool:
+        """Whether a goal needs no more work."""
+        return goal_id in self.results or goal_id in self.skipped
+
+    @property
+    def done(self) -> bool:
+        """Whether every goal is settled."""
+        return all(self.settled(goal.id) for goal in self.mission.goals)
+
+    def ready(self, running: Iterable[str]) -> list[Goal]:
+        """Return the goals that may start now: not settled, not running, all they need finished."""
+        busy = set(running)
+        return [
+            goal
+            for goal in self.mission.goals
+            if not self.settled(goal.id) and goal.id not in busy and all(need in self.results for need in goal.needs)
+        ]
+
+    def skip(self, goal_id: str) -> None:
+        """Give an optional goal up, and with it every goal that needs it."""
+        self.skipped.add(goal_id)
+        for goal in self.mission.goals:
+            if goal_id in goal.needs and not self.settled(goal.id):
+                self.skip(goal.id)
+
+
+def resume(mission: Mission, records: Iterable[StatusRecord]) -> Plan:
+    """Fold what earlier attempts wrote: finished goals keep their results, tries are counted on."""
+    plan = Plan(mission)
+    for record in records:
+        goal = record.goal
+        if goal is None:
+            continue
+        plan.tries[goal.id] = max(plan.tries.get(goal.id, 0), goal.attempt)
+        if goal.status == Status.COMPLETED:
+            plan.results[goal.id] = goal.result
+        elif goal.status == "skipped":
+            plan.skipped.add(goal.id)
+    return plan
+
+
+def owners_lost(records: Iterable[StatusRecord]) -> int:
+    """Count the attempts that ended without a word; one that was released in an orderly stop does not count."""
+    last: dict[int, str] = {}
+    for record in records:
+        if record.attempt:
+            last[record.attempt] = record.phase
+    return sum(phase != RELEASED for phase in last.values())
+
+
+def pause_before_retry(policy: RetryPolicy, tries: int, random_share: float) -> float | None:
+    """Return the seconds to wait after the n-th failed try, or None when there is no further one.
+
+    `random_share` in [0, 1) takes up to `policy.jitter` of the pause away, so that failures do not march in step.
+    """
+    if tries >= policy.max_attempts:
+        return None
+    exponent = min(tries - 1, 64)
+    pause = min(policy.backoff_s * policy.backoff_factor**exponent, policy.max_backoff_s)
+    return pause * (1 - policy.jitter * random_share)
+
+
+def pause_after(reason: str, policy: RetryPolicy, tries: int, random_share: float) -> float | None:
+    """Return the pause before the next try at a goal that failed for this reason, or None to give up."""
+    return None if reason in FINAL else pause_before_retry(policy, tries, random_share)
+
+
+def reason_of_giving_up(policy: RetryPolicy, reason: str) -> str:
+    """Return the reason of the outcome: that retries are exhausted where there were any."""
+    return RETRIES_EXHAUSTED if policy.max_attempts > 1 and reason not in FINAL else reason
+
+
+def completed(plan: Plan) -> Outcome:
+    """Return the outcome of a mission whose goals are all settled.
+
+    Its result is that of the goal nobody needs; where there are several such goals, an object by goal id.
+    """
+    needed = {need for goal in plan.mission.goals for need in goal.needs}
+    last = [goal for goal in plan.mission.goals if goal.id not in needed and goal.id in plan.results]
+    goal = None
+    if len(plan.mission.goals) == 1 and last:
+        only = last[0]
+        goal = GoalStatus(id=only.id, kind=only.kind, status=Status.COMPLETED, attempt=plan.tries.get(only.id, 1))
+    return Outcome(Status.COMPLETED, OK, _result([item.id for item in last], plan.results), goal=goal)
+
+
+def _result(goal_ids: list[str], results: Mapping[str, Any]) -> Any:
+    if len(goal_ids) == 1:
+        return results[goal_ids[0]]
+    return {goal_id: results[goal_id] for goal_id in goal_ids} if goal_ids else None
+
+
+def failure(error: BaseException) -> Failure:
+    """Describe an exception in what a reader of the whiteboard needs."""
+    return Failure(type=type(error).__name__, message=str(error)[:2_000])

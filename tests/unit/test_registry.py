@@ -1,0 +1,130 @@
+"""What may be a goal, and how its params are checked."""
+
+from __future__ import annotations
+
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from contracts.errors import InvalidIdentifier, SetupError
+from services.executor.context import Context
+from services.executor.loading import load_registry
+from services.executor.registry import BadParams, Handler, Registry, goal
+
+
+class Address(BaseModel):
+    street: str
+    number: int = 1
+
+
+@goal("letters.send", retries=2, timeout=5, phrases=["write to {name}"])
+async def send(ctx: Context, name: str, address: Address | None = None) -> str:
+    """Send a letter.
+
+    More text.
+    """
+    return f"{ctx.goal_id}: {name}"
+
+
+@goal("plain")
+def plain(a: int, b: str = "x") -> str:
+    return b * a
+
+
+def handler(function: Any) -> Handler:
+    registry = Registry()
+    registry.add(function)
+    return next(iter(registry))
+
+
+def test_a_marked_function_stays_callable() -> None:
+    assert plain(2) == "xx"
+
+
+def test_async_runs_on_the_loop_and_sync_in_a_thread() -> None:
+    assert (handler(send).isolation, handler(send).wants_context) == ("loop", True)
+    assert (handler(plain).isolation, handler(plain).wants_context) == ("thread", False)
+
+
+def test_params_become_what_the_signature_says() -> None:
+    arguments = handler(send).validate({"name": 12, "address": {"street": "Elm", "number": "3"}})
+    assert arguments == {"name": "12", "address": Address(street="Elm", number=3)}
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [({}, "a: Field required"), ({"a": "x"}, "a: Input"), ({"a": 1, "bb": 2}, "no such param 'bb'; did you mean 'b'?")],
+)
+def test_bad_params_are_named(params: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadParams, match=message.replace("?", r"\?")):
+        handler(plain).validate(params)
+
+
+def test_an_announcement_tells_what_the_orchestrator_needs() -> None:
+    spec = handler(send).announcement("gpu")
+    assert (spec.kind, spec.queue, spec.description) == ("letters.send", "gpu", "Send a letter.")
+    assert spec.phrases == ("write to {name}",)
+    assert set(spec.params_schema["properties"]) == {"name", "address"}
+
+
+def test_the_same_kind_twice_is_refused_with_both_places() -> None:
+    registry = Registry()
+    registry.add(plain)
+    registry.add(plain)
+
+    @goal("plain")
+    def other() -> None: ...
+
+    with pytest.raises(SetupError, match=r"(?s)plain.*test_registry\.py:\d+.*test_registry\.py:\d+"):
+        registry.add(other)
+
+
+def test_signatures_that_cannot_take_named_params_are_refused() -> None:
+    @goal("bad")
+    def bad(*args: int) -> None: ...
+
+    with pytest.raises(SetupError, match=r"test_registry\.py:\d+.*\*args"):
+        handler(bad)
+
+
+def test_a_phrase_may_only_name_parameters() -> None:
+    @goal("bad", phrases=["do {thing}"])
+    def bad(other: str) -> None: ...
+
+    with pytest.raises(SetupError, match="thing"):
+        handler(bad)
+
+
+@pytest.mark.parametrize("kind", ["", "a b", "a..b", "a.b.c.d.e", "é", "a\n"])
+def test_a_kind_is_words_joined_by_dots(kind: str) -> None:
+    with pytest.raises(InvalidIdentifier):
+        goal(kind)
+
+
+def test_goals_are_found_in_files_and_a_file_without_any_is_refused(tmp_path: Path) -> None:
+    good, empty = tmp_path / "goals.py", tmp_path / "empty.py"
+    good.write_text("from missions import goal\n@goal('mine')\ndef mine(n: int) -> int:\n    return n\n")
+    empty.write_text("x = 1\n")
+    assert "mine" in load_registry((str(good),)).kinds
+    with pytest.raises(SetupError, match="no goals in"):
+        load_registry((str(empty),))
+    with pytest.raises(SetupError, match="no such goals file"):
+        load_registry((str(tmp_path / "absent.py"),))
+
+
+def test_what_goes_wrong_while_importing_is_said(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import nothing_like_this\n")
+    with pytest.raises(SetupError, match="nothing_like_this"):
+        load_registry((str(broken),))
+
+
+def test_a_module_is_searched_for_marked_functions() -> None:
+    module = types.ModuleType("made_up")
+    module.__dict__.update(plain=plain, again=plain, other=3)
+    registry = Registry()
+    assert registry.add_module(module) == 2
+    assert registry.kinds == ["plain"]
