@@ -22,6 +22,7 @@ from contracts import topology
 from contracts.errors import BrokerUnfit, BrokerUnreachable, MaybeStored, PermissionDenied
 from services.runtime import nats_address
 from services.runtime.incoming import Incoming, Stored, header_map
+from services.runtime.process import Stop
 from services.runtime.settings import Settings
 
 log = structlog.get_logger()
@@ -31,6 +32,7 @@ _WATCH_EVERY_S = 5.0
 _RTTS_BEFORE_RECONNECT = 3
 _RTTS_BEFORE_EXIT = 6
 _EXIT_CLOSED = 70
+_PING_SECONDS = 60
 _NOT_FOUND = 404
 
 
@@ -78,6 +80,7 @@ class Bus:
         self.reconnects = 0
         self._unanswered = 0
         self._closing = False
+        self._ping: asyncio.Future[float] | None = None
         self._on_reconnect: list[Callable[[], None]] = []
 
     @classmethod
@@ -166,21 +169,24 @@ class Bus:
         """Return the round trip in seconds."""
         return float(await self.nats.rtt(timeout=2))
 
-    async def watch(self, stop: Any) -> None:
+    async def watch(self, stop: Stop) -> None:
         """Move or end a connection that looks alive and is not; runs until `stop`."""
         failures = 0
         while not await stop.wait(_WATCH_EVERY_S):
-            try:
-                await self.rtt()
-                failures = 0
-            except (NatsError, OSError, TimeoutError):
-                failures += 1
+            failures = 0 if await self._answers() else failures + 1
             if failures >= _RTTS_BEFORE_EXIT:
                 log.error("nats_silent", failures=failures)
                 os._exit(_EXIT_CLOSED)
             if self._unanswered >= _RTTS_BEFORE_RECONNECT or failures == _RTTS_BEFORE_RECONNECT:
                 self._unanswered = 0
                 await self.nats.force_reconnect()
+
+    async def _answers(self) -> bool:
+        """Tell whether the broker answers a PING in time. Never gives one up: a late answer ends nats-py's read loop."""
+        if self._ping is None or self._ping.done():
+            self._ping = asyncio.ensure_future(self.nats.rtt(timeout=_PING_SECONDS))
+        await asyncio.wait({self._ping}, timeout=API_SECONDS)
+        return self._ping.done() and self._ping.exception() is None
 
     async def close(self) -> None:
         """Flush and close; never drains (that waits its full time after an empty fetch)."""
@@ -191,6 +197,8 @@ class Bus:
             except (NatsError, OSError, TimeoutError):
                 log.warning("nats_flush_failed")
         await self.nats.close()
+        if self._ping is not None:
+            self._ping.cancel()
 
     async def publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None, reply: str = "") -> None:
         """Publish to core NATS: at most once."""

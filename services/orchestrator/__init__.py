@@ -1,0 +1,1 @@
+"""Chat event in, mission out; commands; replies."""

@@ -1,0 +1,41 @@
+"""A deadline is a chat event of the future: a schedule that fires the command `expire`."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from contracts import codec, subjects
+from contracts import headers as names
+from contracts.messages import ChatEvent, Command, Mission
+
+REASON = "deadline_exceeded"
+#: The owner of a mission ends it at its deadline; only where nobody does, this much later, the schedule does.
+GRACE = timedelta(seconds=1)
+
+
+class Schedule(NamedTuple):
+    """A message for the stream SCHEDULES."""
+
+    subject: str
+    data: bytes
+    headers: dict[str, str]
+
+
+def schedule_name(mission_id: str) -> str:
+    """Return the name of the schedule that ends a mission."""
+    return f"expire-{mission_id}"
+
+
+def expiry(mission: Mission, deadline: datetime) -> Schedule:
+    """Return the schedule that lets a mission expire at its deadline; it must survive the stream's max_age."""
+    command = Command(kind="expire", mission_id=mission.mission_id, reason=REASON)
+    event = ChatEvent(conversation=mission.conversation, sender="deadline", command=command)
+    at = (deadline + GRACE).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    headers = {
+        names.SCHEDULE: f"@at {at}",
+        names.SCHEDULE_TARGET: subjects.chat_due(mission.conversation),
+        names.TTL: "never",
+        names.EXPECTED_LAST_SUBJECT_SEQ: "0",
+    }
+    return Schedule(subjects.chat_schedule(schedule_name(mission.mission_id)), codec.encode(event), headers)

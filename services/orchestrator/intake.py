@@ -1,0 +1,165 @@
+"""A chat event becomes a proposal and a reply: the hot path of the orchestrator."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+
+import structlog
+
+from contracts import codec, subjects
+from contracts import headers as names
+from contracts.errors import ContractError, Lost
+from contracts.messages import ChatEvent, Mission
+from contracts.topology import MISSIONS
+from services.orchestrator import deadlines, planner, replies
+from services.orchestrator.announcements import Announcements
+from services.orchestrator.command_desk import CommandDesk
+from services.orchestrator.origins import Origins
+from services.orchestrator.room import Room
+from services.orchestrator.verdict import Refused
+from services.runtime.bus import ApiError, Bus
+from services.runtime.incoming import Incoming
+from services.runtime.writer import Writer
+
+log = structlog.get_logger()
+
+_WRONG_LAST_SEQ = frozenset({10071, 10164})
+_SCHEDULE_PREFIX = "chat.schedules."
+
+
+class Intake:
+    """Handles one chat event at a time, many side by side; returns when all that follows from it is stored."""
+
+    def __init__(  # noqa: PLR0913 - the parts it is wired from
+        self,
+        bus: Bus,
+        announcements: Announcements,
+        desk: CommandDesk,
+        *,
+        missions: Writer,
+        chat: Writer,
+        origins: Origins,
+        room: Room,
+    ) -> None:
+        self._bus = bus
+        self._announcements = announcements
+        self._desk = desk
+        self._missions = missions
+        self._chat = chat
+        self._origins = origins
+        self._room = room
+        self._proposing: dict[str, asyncio.Future[None]] = {}
+
+    async def on_chat(self, incoming: Incoming) -> None:
+        """Handle what came through the door; raises `ContractError` for what cannot be understood."""
+        event = chat_event(incoming)
+        if event.command is None:
+            await self._propose(event, incoming.time_ns)
+            return
+        if event.command.kind == "expire":
+            raise ContractError("a mission expires by its own schedule; use the command cancel")
+        await self._desk.carry_out(event, event.command, deliveries=incoming.deliveries)
+
+    async def on_due(self, incoming: Incoming) -> None:
+        """Handle what a schedule fired."""
+        event = due_event(incoming)
+        if event.command is None:
+            await self._propose(event, incoming.time_ns)
+        else:
+            await self._desk.carry_out(event, event.command, deliveries=incoming.deliveries)
+
+    async def _propose(self, event: ChatEvent, time_ns: int) -> None:
+        """Store the mission and its first reply; whichever event of this id was first decides what the mission is."""
+        await self._room.check()
+        at = datetime.fromtimestamp(time_ns / 1e9, UTC)
+        kinds = self._announcements.kinds
+        plan = planner.plan(event, kinds, now=at)
+        if isinstance(plan, Refused):
+            standing = await self._store(planner.refused_mission(event, now=at))
+        else:
+            standing = await self._store(plan)
+        if standing.goals:
+            await self._reply_accepted(standing)
+        else:
+            await self._reject(standing, plan if isinstance(plan, Refused) else planner.not_understood(kinds))
+
+    async def _store(self, mission: Mission) -> Mission:
+        """Create the proposal and return it, or the one that stands already, in whatever queue.
+
+        The guard spans all queues, since a repeat may be planned for another one. The broker does not see it between
+        two messages of one batch, so repeats inside this process wait for each other.
+        """
+        if mission.deadline is not None:
+            await self._store_deadline(mission, mission.deadline)
+        while (other := self._proposing.get(mission.mission_id)) is not None:
+            await asyncio.wait([other])
+        done = self._proposing[mission.mission_id] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._create_proposal(mission)
+        finally:
+            del self._proposing[mission.mission_id]
+            done.set_result(None)
+
+    async def _create_proposal(self, mission: Mission) -> Mission:
+        everywhere = subjects.proposed("*", mission.mission_id)
+        guard = {names.EXPECTED_LAST_SUBJECT: everywhere}
+        subject = subjects.proposed(mission.queue, mission.mission_id)
+        self._origins.remember(mission)
+        try:
+            await self._missions.write(subject, codec.encode(mission), expected=0, headers=guard)
+        except Lost:
+            stored = await self._bus.head(MISSIONS, everywhere)
+            if stored is None:
+                raise
+            return codec.decode_mission(stored.data)
+        return mission
+
+    async def _reply_accepted(self, mission: Mission) -> None:
+        subject = subjects.reply(mission.conversation, mission.mission_id, "accepted")
+        await _create(self._chat, subject, codec.encode(replies.accepted(mission)))
+
+    async def _reject(self, mission: Mission, refused: Refused) -> None:
+        """Write the rejection; the reply follows from it, as from every outcome."""
+        subject = subjects.status(mission.queue, mission.mission_id)
+        await _create(self._missions, subject, codec.encode(planner.rejection(mission, refused)))
+        log.info("chat_event_refused", mission_id=mission.mission_id, reason=refused.reason)
+
+    async def _store_deadline(self, mission: Mission, deadline: datetime) -> None:
+        """Create the schedule before the mission, so that no mission is left without its end."""
+        schedule = deadlines.expiry(mission, deadline)
+        try:
+            await self._bus.publish_acked(schedule.subject, schedule.data, schedule.headers)
+        except ApiError as error:
+            if error.err_code not in _WRONG_LAST_SEQ:
+                raise ContractError(f"the broker refuses the deadline of {mission.mission_id}: {error}") from error
+
+
+async def _create(writer: Writer, subject: str, data: bytes) -> None:
+    """Write the first message of a subject; that there is one already is as good."""
+    try:
+        await writer.write(subject, data, expected=0)
+    except Lost:
+        log.debug("already_stored", subject=subject)
+
+
+def chat_event(incoming: Incoming) -> ChatEvent:
+    """Decode a message of `chat.events` or `chat.events.<conversation>`."""
+    return codec.decode_chat_event(
+        incoming.data,
+        conversation=subjects.conversation_of(incoming.subject),
+        fallback_id=f"seq-{incoming.seq}-{incoming.time_ns}",
+        headers=incoming.headers,
+    )
+
+
+def due_event(incoming: Incoming) -> ChatEvent:
+    """Decode what a schedule fired: each firing is an event of its own, whatever its body says."""
+    name = incoming.headers.get(names.SCHEDULER, "").removeprefix(_SCHEDULE_PREFIX)
+    return codec.decode_chat_event(
+        incoming.data,
+        conversation=subjects.conversation_of(incoming.subject),
+        fallback_id=f"{name}-{incoming.seq}-{incoming.time_ns}",
+        headers=incoming.headers,
+        fired=True,
+    )

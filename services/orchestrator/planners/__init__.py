@@ -1,0 +1,1 @@
+"""Ways to understand a chat event: each returns goals, a refusal, or None when the event is not for it."""

@@ -1,0 +1,66 @@
+"""From a record to the reply that a bot posts. Pure; texts are short and name the goal and the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contracts import codec
+from contracts.lifecycle import Status
+from contracts.messages import Mission, Reply, ReplyKind, StatusRecord, now
+from services.orchestrator.origins import Origin
+
+MAX_TEXT = 2_000
+
+_OUTCOMES: dict[Status, tuple[ReplyKind, str]] = {
+    Status.COMPLETED: ("result", "Done"),
+    Status.FAILED: ("error", "Failed"),
+    Status.CANCELLED: ("error", "Cancelled"),
+    Status.REJECTED: ("error", "Rejected"),
+}
+
+
+def accepted(mission: Mission) -> Reply:
+    """Say that a mission is proposed."""
+    goals = f" ({len(mission.goals)} goals)" if len(mission.goals) > 1 else ""
+    text = f"Accepted as mission {mission.mission_id}{goals}: {mission.title}"
+    return _reply(mission.mission_id, "accepted", text, Origin.of(mission))
+
+
+def outcome(record: StatusRecord, origin: Origin) -> Reply:
+    """Say how a mission ended; the record is a terminal one."""
+    kind, word = _OUTCOMES[record.status]
+    text = _result(word, record) if kind == "result" else _failure(word, record)
+    return _reply(record.mission_id, kind, text, origin)
+
+
+def _reply(mission_id: str, kind: ReplyKind, text: str, origin: Origin) -> Reply:
+    return Reply(mission_id=mission_id, kind=kind, text=cut(text), at=now(), in_reply_to=origin.chat_event_id)
+
+
+def _result(word: str, record: StatusRecord) -> str:
+    result = record.result
+    if result is None and record.goal is not None:
+        result = record.goal.result
+    return f"{word}." if result is None else f"{word}: {_compact(result)}"
+
+
+def _failure(word: str, record: StatusRecord) -> str:
+    """Name the reason, the goal and the error, as far as the record tells them."""
+    goal = record.goal
+    error = record.error or (goal.error if goal else None)
+    parts = [f"{word} ({record.reason or 'no reason given'})"]
+    if goal is not None:
+        parts.append(f"goal {goal.id} ({goal.kind})")
+    if error is not None:
+        parts.append(error.message if error.type in {"Refused", word} else f"{error.type}: {error.message}")
+    return ": ".join(parts)
+
+
+def _compact(result: Any) -> str:
+    """Show a text as it is and everything else as compact JSON."""
+    return result if isinstance(result, str) else codec.encode(result).decode()
+
+
+def cut(text: str) -> str:
+    """Shorten a text to `MAX_TEXT` characters."""
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

@@ -1,0 +1,58 @@
+"""Wires the orchestrator: three consumers and the HTTP door."""
+
+from __future__ import annotations
+
+from contracts.topology import CHAT, MISSIONS, ORCHESTRATOR, SCHEDULES
+from services.orchestrator.announcements import Announcements
+from services.orchestrator.app import create_app
+from services.orchestrator.command_desk import CommandDesk
+from services.orchestrator.intake import Intake
+from services.orchestrator.origins import Origins
+from services.orchestrator.outcomes import Outcomes
+from services.orchestrator.room import Room
+from services.runtime import streams
+from services.runtime.bus import Bus
+from services.runtime.chat_door import ChatDoor
+from services.runtime.consumer import Consumer
+from services.runtime.health import Health
+from services.runtime.http import serve_http
+from services.runtime.metrics import Metrics
+from services.runtime.process import Stop, run_parts
+from services.runtime.settings import Settings
+from services.runtime.writer import Writer
+
+PORT = 8081
+_SLOTS = 2_000
+
+
+async def serve(settings: Settings, stop: Stop) -> None:
+    """Run the orchestrator until `stop`."""
+    bus = await Bus.connect(settings, service=ORCHESTRATOR)
+    try:
+        await streams.apply(bus, settings.queues, settings.lease_s, manage=settings.manage_streams)
+        await _run(bus, settings, stop)
+    finally:
+        await bus.close()
+
+
+async def _run(bus: Bus, settings: Settings, stop: Stop) -> None:
+    metrics, health, origins = Metrics(ORCHESTRATOR), Health(), Origins()
+    missions, chat = Writer(bus, MISSIONS), Writer(bus, CHAT)
+    announcements = Announcements(bus)
+    desk = CommandDesk(bus, missions)
+    intake = Intake(bus, announcements, desk, missions=missions, chat=chat, origins=origins, room=Room(bus, health))
+    outcomes = Outcomes(bus, chat, origins)
+    await announcements.load()
+
+    def consumer(stream: str) -> Consumer:
+        return Consumer(bus, stream, ORCHESTRATOR, service=ORCHESTRATOR, slots=_SLOTS, metrics=metrics, health=health)
+
+    await run_parts(
+        stop,
+        bus.watch(stop),
+        announcements.follow(stop),
+        consumer(CHAT).run(intake.on_chat, stop),
+        consumer(SCHEDULES).run(intake.on_due, stop),
+        consumer(MISSIONS).run(outcomes.on_status, stop),
+        serve_http(create_app(ChatDoor(bus, chat), health, metrics, settings), settings, PORT, stop),
+    )
