@@ -8,7 +8,7 @@ from services.orchestrator.app import create_app
 from services.orchestrator.command_desk import CommandDesk
 from services.orchestrator.intake import Intake
 from services.orchestrator.origins import Origins
-from services.orchestrator.outcomes import Outcomes
+from services.orchestrator.outcomes import Outcomes, goes_on
 from services.orchestrator.room import Room
 from services.runtime import streams
 from services.runtime.bus import Bus
@@ -53,6 +53,6 @@ async def _run(bus: Bus, settings: Settings, stop: Stop) -> None:
         announcements.follow(stop),
         consumer(CHAT).run(intake.on_chat, stop),
         consumer(SCHEDULES).run(intake.on_due, stop),
-        consumer(MISSIONS).run(outcomes.on_status, stop),
+        consumer(MISSIONS).run(outcomes.on_status, stop, skip=goes_on),
         serve_http(create_app(ChatDoor(bus, chat), health, metrics, settings), settings, PORT, stop),
     )

@@ -182,7 +182,7 @@ class Bus:
                 await self.nats.force_reconnect()
 
     async def _answers(self) -> bool:
-        """Tell whether the broker answers a PING in time. Never gives one up: a late answer ends nats-py's read loop."""
+        """Tell whether the broker answers a PING in time; never give one up: a late answer ends nats-py's read loop."""
         if self._ping is None or self._ping.done():
             self._ping = asyncio.ensure_future(self.nats.rtt(timeout=_PING_SECONDS))
         await asyncio.wait({self._ping}, timeout=API_SECONDS)

@@ -29,6 +29,7 @@ _NAK_S = 1.0
 _HANDED_BACK_S = 0.1
 _LOOK_EVERY_S = 1.0
 _CHECK_EVERY_S = 30.0
+_OUTCOMES = ("stored", "skipped", "lost", "dead_letter", "not_stored", "failed")
 
 
 class Consumer:
@@ -49,22 +50,28 @@ class Consumer:
         self._health = health
         self._part = f"consumer {stream}/{durable}"
         self._running: set[asyncio.Task[None]] = set()
-        self._outcomes = metrics.counter("consumed", "Messages by what became of them", ("outcome",))
+        counter = metrics.counter("consumed", "Messages by what became of them", ("outcome",))
+        self._count = {outcome: counter.labels(outcome).inc for outcome in _OUTCOMES}
         self._checked_at = 0.0
         health.expect(self._part)
 
-    async def run(self, handle: Handle, stop: Stop, grace_s: float = 2.0) -> None:
-        """Consume until `stop`; then give back what has not started and let what runs finish within `grace_s`."""
+    async def run(
+        self, handle: Handle, stop: Stop, grace_s: float = 2.0, *, skip: Callable[[Incoming], bool] | None = None
+    ) -> None:
+        """Consume until `stop`; then give back what has not started and let what runs finish within `grace_s`.
+
+        What `skip` tells is acknowledged without being handled: a task for it would cost more than the look.
+        """
         await self._puller.open()
         waking = asyncio.ensure_future(self._wake_on(stop))
         try:
             while not stop.is_set():
-                await self._turn(handle)
+                await self._turn(handle, skip or _nothing)
         finally:
             waking.cancel()
             await self._wind_up(grace_s)
 
-    async def _turn(self, handle: Handle) -> None:
+    async def _turn(self, handle: Handle, skip: Callable[[Incoming], bool]) -> None:
         """Ask for what can start, wait for something to come, start it."""
         puller = self._puller
         await puller.ask(self._slots - len(self._running) - len(puller.buffer))
@@ -73,7 +80,11 @@ class Consumer:
             await puller.wait(_LOOK_EVERY_S)
         puller.arrived.clear()
         while puller.buffer:
-            self._start(handle, puller.buffer.popleft())
+            incoming = puller.buffer.popleft()
+            if skip(incoming):
+                await self._answer(incoming, ACK, "skipped")
+            else:
+                self._start(handle, incoming)
 
     def _start(self, handle: Handle, incoming: Incoming) -> None:
         task = asyncio.get_running_loop().create_task(self._handle(handle, incoming))
@@ -90,7 +101,7 @@ class Consumer:
         try:
             await handle(incoming)
         except Lost as error:
-            self._outcomes.labels("lost").inc()
+            self._count["lost"]()
             log.info("ownership_lost", subject=incoming.subject, error=str(error))
         except ContractError as error:
             await self._dead_letter(incoming, error)
@@ -105,7 +116,7 @@ class Consumer:
 
     async def _answer(self, incoming: Incoming, answer: bytes, outcome: str) -> None:
         await self._bus.nats.publish(incoming.reply, answer)
-        self._outcomes.labels(outcome).inc()
+        self._count[outcome]()
 
     async def _dead_letter(self, incoming: Incoming, error: MissionsError) -> None:
         """Keep the whole message with the reason, and only then drop it; else it comes again."""
@@ -153,6 +164,10 @@ class Consumer:
             if late:
                 await asyncio.wait(late, timeout=1)
         await self._puller.close()
+
+
+def _nothing(_: Incoming) -> bool:
+    return False
 
 
 def nak(seconds: float) -> bytes:

@@ -129,14 +129,15 @@ class Writer:
             asyncio.get_running_loop().call_soon(self._take_off)
 
     def _next_batch(self) -> list[_Write]:
-        """Take what fits one batch; a subject may stand in it only once."""
+        """Take what fits one batch; a subject that is compared may stand in it only once."""
         batch: list[_Write] = []
         later: list[_Write] = []
         seen: set[str] = set()
         size = 0
         for write in self._waiting:
             size += len(write.data)
-            if len(batch) >= _MAX_BATCH or (batch and size > _MAX_BATCH_BYTES) or write.subject in seen:
+            full = len(batch) >= _MAX_BATCH or (batch and size > _MAX_BATCH_BYTES)
+            if full or (write.expected is not None and write.subject in seen):
                 later.append(write)
             else:
                 seen.add(write.subject)

@@ -1,4 +1,4 @@
-"""Handing outcomes back to the service's loop: one wake-up for all that finished meanwhile."""
+"""Handing items to another thread's event loop: waking a loop is a system call, so a burst wakes it once."""
 
 from __future__ import annotations
 
@@ -11,26 +11,42 @@ Outcome = tuple["asyncio.Future[Any]", Any, "BaseException | None"]
 
 
 class Handoff:
-    """Passes items to a loop from any thread; waking a loop costs a system call, so it is done once per burst."""
+    """Passes items to the loop `to`, where `take` gets them one by one.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, take: Callable[[Any], None]) -> None:
-        self._loop = loop
+    With `source`, items are put on that loop, and all of one turn of it travel together; without, from any thread.
+    """
+
+    def __init__(
+        self,
+        to: asyncio.AbstractEventLoop,
+        take: Callable[[Any], None],
+        source: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._to = to
         self._take = take
+        self._source = source
         self._items: deque[Any] = deque()
-        self._woken = False
+        self._scheduled = False
 
     def put(self, item: Any) -> None:
-        """Pass an item; a loop that is closed already has nobody left who waits for it."""
+        """Pass an item."""
         self._items.append(item)
-        if not self._woken:
-            self._woken = True
-            try:
-                self._loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:
-                self._items.clear()
+        if self._scheduled:
+            return
+        self._scheduled = True
+        if self._source is None:
+            self._wake()
+        else:
+            self._source.call_soon(self._wake)
+
+    def _wake(self) -> None:
+        try:
+            self._to.call_soon_threadsafe(self._drain)
+        except RuntimeError:  # that loop is closed: nobody is left who waits
+            self._items.clear()
 
     def _drain(self) -> None:
-        self._woken = False
+        self._scheduled = False
         while self._items:
             self._take(self._items.popleft())
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from services.executor.isolation.handoff import Handoff, resolve
+from services.runtime.process import new_event_loop
 
 Call = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -17,11 +18,11 @@ class HandlerLoop:
 
     def __init__(self) -> None:
         self._service_loop = asyncio.get_running_loop()
-        self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        self._runner = asyncio.Runner(loop_factory=new_event_loop)
         self._loop = self._runner.get_loop()
         self._closing = asyncio.Event()
-        self._outcomes = Handoff(self._service_loop, resolve)
-        self._calls = Handoff(self._loop, self._start)
+        self._outcomes = Handoff(self._service_loop, resolve, source=self._loop)
+        self._calls = Handoff(self._loop, self._start, source=self._service_loop)
         self._tasks: dict[asyncio.Future[Any], asyncio.Task[None]] = {}
         self._thread = threading.Thread(target=self._main, name="handlers", daemon=True)
         self._thread.start()
