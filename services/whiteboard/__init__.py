@@ -1,0 +1,1 @@
+"""The whiteboard: records in, journal and HTTP out."""

@@ -1,0 +1,143 @@
+"""The live side: who waits for records, for a sequence or for an outcome is woken when they are on disk.
+
+Nothing is queued per reader: each has a cursor, and reads on from the recent records that all share, or from the
+journal where it has fallen further behind. A slow reader costs nobody memory or time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from itertools import islice
+from operator import attrgetter
+from time import monotonic
+
+from services.whiteboard.journal import Journal
+from services.whiteboard.record import Record
+from services.whiteboard.view import View
+
+#: What all readers share of the newest records.
+_RECENT_BYTES = 4 * 1024 * 1024
+#: What one reader takes at a time.
+CHUNK = 256
+
+Wanted = Callable[[Record], bool]
+
+
+class Feed:
+    """Wakes those who wait; lives on the event loop. `last_seq` is the last sequence that may be seen."""
+
+    def __init__(self, journal: Journal, last_seq: int) -> None:
+        self.last_seq = last_seq
+        self.readers = 0
+        self.closed = False
+        self._journal = journal
+        self._recent: list[Record] = []
+        self._recent_bytes = 0
+        self._waiting: dict[asyncio.Future[None], int] = {}  #: future to the sequence it waits to see passed
+        self._outcomes: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+
+    def publish(self, records: Sequence[Record], changed: Iterable[View]) -> None:
+        """Let everybody see records that are on disk and in the index."""
+        self._recent.extend(records)
+        self._recent_bytes += sum(len(record.line) for record in records)
+        if self._recent_bytes > 2 * _RECENT_BYTES:
+            self._forget()
+        self.advance(records[-1].seq)
+        if self._outcomes:
+            for view in changed:
+                if view.is_over:
+                    _wake(self._outcomes.get(view.mission_id, ()))
+
+    def advance(self, seq: int) -> None:
+        """Say that the journal may be read up to `seq`."""
+        self.last_seq = max(self.last_seq, seq)
+        _wake([future for future, position in self._waiting.items() if position < self.last_seq])
+
+    def close(self) -> None:
+        """End every wait and every stream."""
+        self.closed = True
+        _wake(self._waiting)
+        for waiting in self._outcomes.values():
+            _wake(waiting)
+
+    async def passed(self, position: int, seconds: float) -> bool:
+        """Wait until there is something after `position`; return whether there is."""
+        if self.last_seq <= position and not self.closed:
+            future = asyncio.get_running_loop().create_future()
+            self._waiting[future] = position
+            try:
+                await _within(future, seconds)
+            finally:
+                del self._waiting[future]
+        return self.last_seq > position
+
+    async def outcome(self, mission_id: str, is_over: Callable[[], bool], seconds: float) -> None:
+        """Wait until a mission is over, at most `seconds`; `is_over` looks at what is known already."""
+        if self.closed or seconds <= 0 or is_over():
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._outcomes[mission_id].add(future)
+        try:
+            await _within(future, seconds)
+        finally:
+            waiting = self._outcomes[mission_id]
+            waiting.discard(future)
+            if not waiting:
+                del self._outcomes[mission_id]
+
+    async def follow(
+        self, after: int | None, wanted: Wanted, *, pause_s: float, for_s: float
+    ) -> AsyncGenerator[list[Record], None]:
+        """Yield the wanted records after a sequence (None: from now on) in chunks, for `for_s` or until `close`.
+
+        An empty chunk says that nothing came for `pause_s`.
+        """
+        position = self.last_seq if after is None else after
+        until = monotonic() + for_s
+        self.readers += 1
+        try:
+            while not self.closed and (left := until - monotonic()) > 0:
+                if self.last_seq <= position:
+                    if not await self.passed(position, min(pause_s, left)) and not self.closed:
+                        yield []
+                    continue
+                records = await self._after(position)
+                position = records[-1].seq if records else self.last_seq
+                if chosen := [record for record in records if wanted(record)]:
+                    yield chosen
+        finally:
+            self.readers -= 1
+
+    async def _after(self, position: int) -> list[Record]:
+        if self._recent and self._recent[0].seq <= position + 1:
+            start = bisect_right(self._recent, position, key=attrgetter("seq"))
+            return self._recent[start : start + CHUNK]
+        return await asyncio.to_thread(lambda: list(islice(self._journal.replay(position), CHUNK)))
+
+    def _forget(self) -> None:
+        """Keep the newest records, about `_RECENT_BYTES` of them."""
+        kept = 0
+        for number, record in enumerate(reversed(self._recent)):
+            kept += len(record.line)
+            if kept > _RECENT_BYTES:
+                del self._recent[: len(self._recent) - number]
+                break
+        self._recent_bytes = sum(len(record.line) for record in self._recent)
+
+
+def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:
+    for future in waiting:
+        if not future.done():
+            future.set_result(None)
+
+
+async def _within(future: asyncio.Future[None], seconds: float) -> None:
+    """Wait for a future, at most `seconds`, without a task of its own."""
+    timer = asyncio.get_running_loop().call_later(seconds, _wake, (future,))
+    try:
+        await future
+    finally:
+        timer.cancel()

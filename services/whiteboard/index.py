@@ -1,0 +1,163 @@
+"""The index: every mission's view and where its records are, in SQLite. Disposable: the journal is the truth."""
+
+from __future__ import annotations
+
+import itertools
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import structlog
+
+from contracts.errors import JournalError
+from services.whiteboard import tables
+from services.whiteboard.batch import Batch, Head, mission_row
+from services.whiteboard.journal import Journal
+from services.whiteboard.record import Record, chain_hash
+from services.whiteboard.view import View
+
+log = structlog.get_logger()
+
+#: Views kept decoded, so that the records of missions under way cost no reading; none over `_LARGE_BYTES`.
+RECENT_VIEWS = 8_192
+_LARGE_BYTES = 8_192
+_REBUILD_BATCH = 2_000
+_MOST_VARIABLES = 500
+
+_decode_view = msgspec.json.Decoder(View).decode
+
+
+class Applied(msgspec.Struct, frozen=True):
+    """What a batch did: the views that changed, and the records that nobody can understand."""
+
+    changed: dict[str, View]
+    unreadable: list[tuple[Record, str]]
+
+
+class Index:
+    """The writing side; it belongs to one thread at a time. Readers have connections of their own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.head = Head()
+        self.statuses: Counter[str] = Counter()
+        self._recent: dict[str, View] = {}
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+
+    @classmethod
+    def open(cls, path: Path, journal: Journal) -> Self:
+        """Open the index of a journal; one that is missing, broken, foreign or of another version is begun anew."""
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        index = cls(path)
+        try:
+            if index._prepare() and index._belongs_to(journal):
+                return index
+        except sqlite3.DatabaseError as error:
+            log.warning("index_unusable", path=str(path), error=str(error))
+        index.close()
+        log.warning("index_begun_anew", path=str(path), records=journal.last_seq)
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        index = cls(path)
+        index._prepare()
+        return index
+
+    @property
+    def last_seq(self) -> int:
+        """The last sequence that it reflects."""
+        return self.head.last_seq
+
+    def close(self) -> None:
+        """Close it."""
+        self._connection.close()
+
+    def missing(self, journal: Journal) -> Iterator[list[Record]]:
+        """Yield what the journal has and the index lacks, in batches to `apply`."""
+        records = journal.replay(self.last_seq)
+        while batch := list(itertools.islice(records, _REBUILD_BATCH)):
+            yield batch
+
+    def apply(self, records: Sequence[Record]) -> Applied:
+        """Fold records that follow on the last one into their views, in one transaction.
+
+        Raises `JournalError` where SQLite fails; the index is then as before, and `missing` has the records.
+        """
+        batch = Batch(self._load(records))
+        for record in records:
+            batch.add(record)
+        head = batch.head_after(self.head, records[-1])
+        try:
+            self._write(batch, head)
+        except sqlite3.Error as error:
+            self._connection.rollback()
+            raise JournalError(f"cannot write the index {self.path}: {error}. A restart repairs it") from error
+        self.head = head
+        self._remember(batch)
+        return Applied(batch.changed, batch.unreadable)
+
+    def _prepare(self) -> bool:
+        """Make the tables where there are none; return whether they are of this version."""
+        for pragma in tables.PRAGMAS:
+            self._connection.execute(pragma)
+        version = self._connection.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._connection.executescript(f"BEGIN;{tables.TABLES};PRAGMA user_version = {tables.VERSION};COMMIT")
+            return True
+        if version != tables.VERSION:
+            return False
+        row = self._connection.execute(tables.SELECT_HEAD).fetchone()
+        self.head = Head(*row) if row else Head()
+        self.statuses = Counter(dict(self._connection.execute(tables.COUNT_STATUSES).fetchall()))
+        return True
+
+    def _belongs_to(self, journal: Journal) -> bool:
+        """Tell whether the last line it reflects stands in this journal."""
+        if self.last_seq == 0:
+            return True
+        for record in journal.replay(self.last_seq - 1):
+            if record.seq != self.last_seq:
+                return False
+            if chain_hash(record.line) == self.head.last_hash:
+                return True
+        return False
+
+    def _load(self, records: Sequence[Record]) -> dict[str, View]:
+        """Return the views, as far as there are any, of the missions that these records are about."""
+        wanted = {record.mission_id for record in records if not record.is_note}
+        views = {mission_id: self._recent[mission_id] for mission_id in wanted & self._recent.keys()}
+        unknown = list(wanted - self._recent.keys())
+        for start in range(0, len(unknown), _MOST_VARIABLES):
+            part = unknown[start : start + _MOST_VARIABLES]
+            statement = tables.SELECT_VIEWS.format(",".join("?" * len(part)))
+            for (text,) in self._connection.execute(statement, part):
+                view = _decode_view(text)
+                views[view.mission_id] = view
+        return views
+
+    def _write(self, batch: Batch, head: Head) -> None:
+        execute, many = self._connection.execute, self._connection.executemany
+        execute("BEGIN IMMEDIATE")
+        new, old = batch.rows()
+        many(tables.INSERT_MISSION, [mission_row(view) for view in new])
+        many(tables.INSERT_VIEW, [(view.first_seq, batch.texts[view.mission_id]) for view in new])
+        many(tables.INSERT_KIND, [(goal.kind, view.first_seq) for view in new for goal in view.goals])
+        many(tables.UPDATE_MISSION, [(view.seq, view.status.value, view.core.value, view.first_seq) for view in old])
+        many(tables.UPDATE_VIEW, [(batch.texts[view.mission_id], view.first_seq) for view in old])
+        many(tables.INSERT_RECORD, batch.places)
+        execute(tables.REPLACE_HEAD, msgspec.structs.astuple(head))
+        execute("COMMIT")
+
+    def _remember(self, batch: Batch) -> None:
+        recent = self._recent
+        for mission_id, view in batch.changed.items():
+            if mission_id in batch.before:
+                self.statuses[batch.before[mission_id]] -= 1
+            self.statuses[view.status.value] += 1
+            recent.pop(mission_id, None)
+            if len(batch.texts[mission_id]) <= _LARGE_BYTES:
+                recent[mission_id] = view
+        for mission_id in list(itertools.islice(recent, max(0, len(recent) - RECENT_VIEWS))):
+            del recent[mission_id]

@@ -1,0 +1,223 @@
+"""A batch: append, fdatasync, index, wake the feed. The journal is the cursor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import TypeVar
+
+import msgspec
+import structlog
+
+from contracts import headers, subjects, topology
+from contracts.errors import BrokerError, NotAppended, WriteError
+from services.runtime.bus import ApiError, Bus
+from services.runtime.health import Health
+from services.runtime.incoming import Incoming
+from services.runtime.metrics import Metrics
+from services.runtime.process import Stop
+from services.whiteboard.feed import Feed
+from services.whiteboard.index import Applied, Index
+from services.whiteboard.journal import Journal
+from services.whiteboard.record import FORK, GAP, Note, Record
+from services.whiteboard.source import Source
+from services.whiteboard.truth import Fork, Gap
+
+log = structlog.get_logger()
+
+BATCH = 1_000
+_LOOK_EVERY_S = 1.0
+_AGAIN_S = 2.0
+
+Result = TypeVar("Result")
+
+
+class Ingest:
+    """Copies the MISSIONS stream into the journal, in order and without a hole, and brings the index along.
+
+    One batch is written in a thread while the next is fetched. What has to be decided about order and truth is
+    decided while no batch is under way, so that the journal's position is exact.
+    """
+
+    def __init__(self, bus: Bus, journal: Journal, index: Index, feed: Feed, health: Health, metrics: Metrics) -> None:
+        self._bus = bus
+        self._journal = journal
+        self._index = index
+        self._feed = feed
+        self._health = health
+        self._source = Source(bus)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._under_way: asyncio.Future[None] | None = None
+        self._looked_at = 0.0
+        self._stream_seq: int | None = None  #: the stream's last sequence at the last look
+        self._records = metrics.counter("whiteboard_records", "Records journalled")
+        self._unreadable = metrics.counter("whiteboard_unreadable", "Records that nobody can understand")
+        self._seconds = metrics.histogram("whiteboard_batch_seconds", "Append, sync and index one batch")
+        metrics.gauge("whiteboard_seq", "Last sequence journalled").set_function(lambda: journal.last_seq)
+        metrics.gauge("whiteboard_lag", "Records of the stream not journalled").set_function(lambda: self.lag or 0)
+        metrics.gauge("whiteboard_readers", "Open event streams").set_function(lambda: feed.readers)
+        health.expect("journal")
+        health.expect("stream")
+
+    @property
+    def lag(self) -> int | None:
+        """How far the journal is behind the stream as it was a second ago; None while nobody knows."""
+        return None if self._stream_seq is None else max(0, self._stream_seq - self._journal.last_seq)
+
+    async def run(self, stop: Stop) -> None:
+        """Copy until `stop`; raises `JournalError` when only a new start can help."""
+        try:
+            await self._catch_up(stop)
+            await self._source.open()
+            while not stop.is_set():
+                await self._turn(stop)
+            await self._settle()
+        finally:
+            await self._source.close()
+            self._thread.shutdown()
+
+    def wake(self) -> None:
+        """Let it see at once that the end was asked for."""
+        self._source.wake()
+
+    async def _catch_up(self, stop: Stop) -> None:
+        """Bring the index up to the journal."""
+        self._health.red("journal", "the index is being brought up to date")
+        missing = self._index.missing(self._journal)
+        while not stop.is_set() and (records := await self._in_thread(lambda: next(missing, None))):
+            applied = await self._in_thread(lambda batch=records: self._index.apply(batch))  # type: ignore[misc]
+            self._feed.publish(records, applied.changed.values())
+        self._journal_works()
+
+    async def _turn(self, stop: Stop) -> None:
+        """Fetch while the batch before is written, then write what follows on it."""
+        if not self._source.is_aligned:
+            await self._align(stop)
+            return
+        messages = await self._source.fetch(BATCH)
+        if not await self._settle():
+            await stop.wait(_AGAIN_S)
+            await self._align(stop)
+            return
+        if fresh := self._in_order(messages):
+            self._under_way = asyncio.ensure_future(self._store(fresh))
+        elif messages:
+            self._source.misfit()
+        if monotonic() > self._looked_at + _LOOK_EVERY_S:
+            await self._look(idle=not messages)
+
+    def _in_order(self, messages: list[Incoming]) -> list[Note]:
+        """Return what follows on the journal; repeats are passed over, and so is what lies beyond a hole."""
+        expected = self._journal.last_seq + 1
+        fresh = []
+        for message in messages:
+            if message.seq == expected:
+                fresh.append(Note(expected, message.time, message.subject, message.data))
+                expected += 1
+        return fresh
+
+    async def _store(self, fresh: list[Note]) -> None:
+        with self._seconds.time():
+            records, applied = await self._in_thread(lambda: self._append(fresh))
+        self._records.inc(len(records))
+        self._journal_works()
+        self._feed.publish(records, applied.changed.values())
+        for record, why in applied.unreadable:
+            await self._dead_letter(record, why)
+
+    def _append(self, fresh: list[Note]) -> tuple[list[Record], Applied]:
+        records = self._journal.append(fresh)
+        return records, self._index.apply(records)
+
+    async def _settle(self) -> bool:
+        """Wait for the batch under way; return whether it is stored."""
+        under_way, self._under_way = self._under_way, None
+        try:
+            if under_way is not None:
+                await under_way
+        except NotAppended as error:
+            self._health.red("journal", str(error))
+            log.warning("journal_refuses", error=str(error))
+            return False
+        return True
+
+    async def _align(self, stop: Stop) -> None:
+        """Set the consumer behind the journal, or record why the stream cannot be followed."""
+        await self._settle()
+        try:
+            verdict = await self._source.align(self._journal)
+        except (ApiError, BrokerError, WriteError) as error:
+            self._health.red("stream", f"cannot look at the stream: {error}")
+            await stop.wait(_AGAIN_S)
+            return
+        if isinstance(verdict, Gap):
+            await self._record_gap(verdict)
+        elif isinstance(verdict, Fork):
+            await self._record_fork(verdict)
+            await stop.wait(_AGAIN_S)
+        else:
+            self._health.green("stream")
+
+    async def _record_gap(self, gap: Gap) -> None:
+        """Write down what the stream lost before it was journalled, and go on behind it."""
+        log.error("records_lost", first=gap.first, last=gap.last)
+        had_some = self._journal.last_seq > 0
+        await self._note(GAP, gap.last, gap)
+        if had_some:
+            self._health.red("loss", f"the stream lost {gap.first} to {gap.last} before they were journalled")
+
+    async def _record_fork(self, fork: Fork) -> None:
+        """Write down, once, that this is another stream than the journal's; nothing of it is taken."""
+        reason = f"{fork.reason}: move the journal away, or restore the stream"
+        if self._journal.position.last_subject != FORK:
+            await self._note(FORK, self._journal.last_seq, fork)
+        if self._health.reasons().get("stream") != reason:
+            log.error("stream_forked", reason=fork.reason)
+        self._health.red("stream", reason)
+
+    async def _note(self, subject: str, seq: int, content: msgspec.Struct) -> None:
+        record = await self._in_thread(lambda: self._journal.note(subject, seq, content))
+        applied = await self._in_thread(lambda: self._index.apply([record]))
+        self._feed.publish([record], applied.changed.values())
+
+    async def _look(self, *, idle: bool) -> None:
+        """Measure the lag; where it is real and nothing comes, deliveries were lost without a trace."""
+        self._looked_at = monotonic()
+        try:
+            self._stream_seq = await self._source.last_seq()
+        except (ApiError, WriteError) as error:
+            self._stream_seq = None
+            self._health.red("stream", f"cannot look at the stream: {error}")
+            return
+        if self.lag and idle:
+            self._source.misfit()
+        if self._source.problem:
+            self._health.red("stream", self._source.problem)
+        elif self._source.is_aligned:
+            self._health.green("stream")
+
+    def _journal_works(self) -> None:
+        if damaged := self._journal.position.damaged:
+            self._health.red("journal", f"{damaged} lines of the journal are damaged")
+        else:
+            self._health.green("journal")
+
+    async def _dead_letter(self, record: Record, why: str) -> None:
+        """Point out a record that nobody can understand; it is in the journal whatever becomes of this."""
+        self._unreadable.inc()
+        log.warning("record_unreadable", seq=record.seq, subject=record.subject, reason=why)
+        header = {
+            headers.DEADLETTER_REASON: why[:512].replace("\r", " ").replace("\n", " "),
+            headers.DEADLETTER_SUBJECT: record.subject,
+            headers.DEADLETTER_STREAM: topology.MISSIONS,
+            headers.DEADLETTER_SEQ: str(record.seq),
+        }
+        try:
+            await self._bus.publish_acked(subjects.deadletters(topology.WHITEBOARD), record.data, header)
+        except (ApiError, WriteError) as error:
+            log.warning("dead_letter_not_stored", seq=record.seq, error=str(error))
+
+    async def _in_thread(self, call: Callable[[], Result]) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)

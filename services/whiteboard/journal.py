@@ -1,0 +1,219 @@
+"""The journal: append, replay, rotate. What `append` returned is on disk, and readers never see more than that."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import time_ns
+from typing import Self
+
+import msgspec
+
+from contracts.errors import JournalBroken, JournalLocked, NotAppended, SetupError
+from services.runtime.incoming import rfc3339
+from services.whiteboard import segments
+from services.whiteboard.disk import Disk
+from services.whiteboard.record import Arrival, Note, Record, chain_hash, encode_line
+from services.whiteboard.recovery import Position, recover
+from services.whiteboard.segments import OPEN_NAME, Segment
+
+SEGMENT_BYTES = 64 * 1024 * 1024
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_DATE = 10  #: characters of a time that say the day
+
+
+class Journal:
+    """Append-only JSONL in segments, one writer for life; its last sequence never goes back.
+
+    `append` and `note` belong to one thread at a time; everything else may be used in any.
+    """
+
+    def __init__(self, folder: Path, disk: Disk | None = None, *, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self.folder = folder
+        self.position = Position()
+        self._disk = disk or Disk()
+        self._segment_bytes = segment_bytes
+        self._sealed: list[Segment] = []
+        self._descriptor = -1
+        self._lock_descriptor = -1
+        self._lock = threading.Lock()  #: which files there are, and how much of the open one is durable
+
+    @classmethod
+    def open(cls, folder: Path, disk: Disk | None = None, *, segment_bytes: int = SEGMENT_BYTES) -> Self:
+        """Lock, check and open a journal, making it where there is none; a torn tail is cut off and kept aside.
+
+        Raises `JournalLocked` where another process writes it, `SetupError` where the folder cannot be used.
+        """
+        journal = cls(folder, disk, segment_bytes=segment_bytes)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            journal._lock_for_life()
+            journal._recover()
+        except OSError as error:
+            journal.close()
+            raise SetupError(f"cannot keep a journal in {folder}: {error}") from error
+        return journal
+
+    @property
+    def last_seq(self) -> int:
+        """The sequence of the last record, or of the last one that a note of ours speaks of; 0 at first."""
+        return self.position.last_seq
+
+    @property
+    def size_bytes(self) -> int:
+        """How large all of it is."""
+        with self._lock:
+            return self.position.size_bytes + sum(part.size_bytes for part in self._sealed)
+
+    def append(self, batch: Sequence[Arrival]) -> list[Record]:
+        """Append messages that follow on the last one, in one write and one sync, and return them as records.
+
+        Raises `NotAppended` where nothing was stored, `JournalBroken` where nobody knows.
+        """
+        if batch[0].seq != self.last_seq + 1 or batch[-1].seq != self.last_seq + len(batch):
+            raise ValueError(f"{batch[0].seq} to {batch[-1].seq} do not follow on {self.last_seq}")
+        return self._store(batch)
+
+    def note(self, subject: str, seq: int, content: object) -> Record:
+        """Append a record of the whiteboard's own; `seq` is the last sequence it speaks of."""
+        return self._store([Note(seq, rfc3339(time_ns()), subject, msgspec.json.encode(content))])[0]
+
+    def replay(self, after_seq: int = 0) -> Iterator[Record]:
+        """Yield every durable record after a sequence, in stream order, until the end as it is when it gets there."""
+        position = after_seq
+        while segment := self._segment_after(position):
+            descriptor, part = segment
+            try:
+                start = segments.offset_after(descriptor, part.size_bytes, position)
+                for record in segments.records(descriptor, start, part.size_bytes):
+                    if record.seq > position:
+                        yield record
+            finally:
+                os.close(descriptor)
+            position = max(position, part.last)
+
+    def read(self, seq: int, offset: int) -> Record | None:
+        """Return one record by its sequence and the offset in its segment; None where its line is damaged."""
+        segment = self._segment_after(seq - 1)
+        if segment is None:
+            return None
+        try:
+            record = segments.record_at(segment[0], offset)
+        finally:
+            os.close(segment[0])
+        return record if record is not None and record.seq == seq else None
+
+    def close(self) -> None:
+        """Let go of the files and the lock."""
+        for descriptor in (self._descriptor, self._lock_descriptor):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._descriptor = self._lock_descriptor = -1
+
+    def _store(self, batch: Sequence[Arrival]) -> list[Record]:
+        try:
+            if self._descriptor < 0:
+                self._recover()
+            if self._is_full(batch[0]):
+                self._rotate()
+        except OSError as error:
+            raise NotAppended(f"cannot open a segment in {self.folder}: {error}") from error
+        records, last_hash = self._lines(batch)
+        self._write(b"".join([record.line + b"\n" for record in records]))
+        self._sync()
+        with self._lock:
+            self.position = self.position.after(records, last_hash)
+        return records
+
+    def _lines(self, batch: Sequence[Arrival]) -> tuple[list[Record], str]:
+        records = []
+        prev = self.position.last_hash
+        offset = self.position.size_bytes
+        for arrival in batch:
+            line = encode_line(arrival, prev)
+            prev = chain_hash(line)
+            records.append(Record(arrival.seq, arrival.time, arrival.subject, arrival.data, line, offset))
+            offset += len(line) + 1
+        return records, prev
+
+    def _write(self, block: bytes) -> None:
+        rest = memoryview(block)
+        try:
+            while rest:
+                rest = rest[self._disk.write(self._descriptor, rest) :]
+        except OSError as error:
+            self._cut_back()
+            raise NotAppended(f"cannot write to {self.folder}: {error}") from error
+
+    def _cut_back(self) -> None:
+        try:
+            self._disk.ftruncate(self._descriptor, self.position.size_bytes)
+        except OSError as error:
+            raise JournalBroken(f"cannot take a part of a batch back from {self.folder}: {error}") from error
+
+    def _sync(self) -> None:
+        try:
+            self._disk.fdatasync(self._descriptor)
+        except OSError as error:
+            raise JournalBroken(f"cannot sync {self.folder}: {error}") from error
+
+    def _is_full(self, following: Arrival) -> bool:
+        """Tell whether the open file has its size, or is of another day than what follows."""
+        first = self.position.first
+        if first is None:
+            return False
+        return self.position.size_bytes >= self._segment_bytes or first.time[:_DATE] != following.time[:_DATE]
+
+    def _rotate(self) -> None:
+        """Rename the open file to what it holds and start another; after an error the next append recovers first."""
+        now = self.position
+        assert now.first is not None  # noqa: S101 - only a file that holds something is full
+        path = self.folder / segments.sealed_name(now.first.seq, now.last_seq)
+        with self._lock:
+            self._disk.rename(self.folder / OPEN_NAME, path)
+            self._sealed.append(Segment(path, now.first.seq, now.last_seq, now.size_bytes))
+            self.position = now.in_new_file()
+        os.close(self._descriptor)
+        self._descriptor = -1
+        self._open_file()
+
+    def _recover(self) -> None:
+        """Read the open file back, and stand behind its last good record."""
+        self._open_file()
+        with self._lock:
+            self._sealed = segments.sealed(self.folder)
+            self.position = recover(self.folder, self._descriptor, self._sealed, self._disk)
+
+    def _open_file(self) -> None:
+        """Open the file that is written, making it where there is none; its name is durable before it is used."""
+        descriptor = os.open(self.folder / OPEN_NAME, _APPEND, 0o600)
+        try:
+            self._disk.fsync_dir(self.folder)
+        except OSError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+
+    def _segment_after(self, position: int) -> tuple[int, Segment] | None:
+        """Open the segment that holds the first record after `position`; the caller closes it."""
+        with self._lock:
+            now = self.position
+            part = next((part for part in self._sealed if part.last > position), None)
+            if part is None:
+                if now.first is None or now.last_seq <= position:
+                    return None
+                part = Segment(self.folder / OPEN_NAME, now.first.seq, now.last_seq, now.size_bytes)
+            return segments.open_to_read(part.path), part
+
+    def _lock_for_life(self) -> None:
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._lock_descriptor = os.open(self.folder / ".lock", flags, 0o600)
+        try:
+            fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.close()
+            message = f"another process writes {self.folder}: stop it, or use another MISSIONS_DATA_DIR"
+            raise JournalLocked(message) from error

@@ -1,0 +1,36 @@
+"""What goes wrong with a request, said so that its sender knows what to do."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from contracts.errors import MissionsError, NotFound
+from services.runtime.http import problem
+from services.whiteboard.query import BadParameter, TooSlow
+
+
+class NotYet(MissionsError):
+    """The whiteboard has not seen that sequence yet. Ask again."""
+
+
+async def _on_bad_parameter(_: Request, error: Exception) -> Response:
+    hint = error.hint if isinstance(error, BadParameter) else ""
+    return problem(400, "Not understood", str(error), hint=hint)
+
+
+async def _on_not_found(_: Request, error: Exception) -> Response:
+    hint = "Ids are 26 characters, or a prefix of at least 6; GET /missions lists them, ?wait=10 waits for a new one"
+    return problem(404, "No such mission", str(error), hint=hint)
+
+
+async def _on_not_yet(_: Request, error: Exception) -> Response:
+    return problem(503, "Not yet", str(error), hint="Ask again, or with a larger wait", headers={"Retry-After": "1"})
+
+
+async def _on_too_slow(_: Request, error: Exception) -> Response:
+    return problem(503, "Too slow", str(error), hint="Add a filter: since, status, queue, conversation")
+
+
+#: Errors that say more than the answers which every service has.
+ERRORS = {BadParameter: _on_bad_parameter, NotFound: _on_not_found, NotYet: _on_not_yet, TooSlow: _on_too_slow}

@@ -1,0 +1,87 @@
+"""The MISSIONS stream as the whiteboard reads it: from any sequence on, and only while it is the one we know."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from contracts.topology import MISSIONS, WHITEBOARD
+from services.runtime.bus import Bus
+from services.runtime.incoming import Incoming, rfc3339
+from services.runtime.puller import Puller
+from services.whiteboard.journal import Journal
+from services.whiteboard.truth import Fork, Gap, judge
+
+_FETCH_S = 1.0
+#: After a reset, deliveries from before it may still come for so long.
+_SETTLES_S = 0.5
+
+
+class Source:
+    """Reads the stream in order; `align` must come first, and after everything that breaks the order."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._puller = Puller(bus, MISSIONS, WHITEBOARD)
+        self._reconnects = -1  #: how many there were when the consumer was set last
+        self._aligned_at = 0.0
+
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the next delivery can be the one that was asked for."""
+        return self._reconnects == self._bus.reconnects
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can come now; empty when pulling works."""
+        return self._puller.problem
+
+    async def open(self) -> None:
+        """Find out that the consumer exists; raises `BrokerError`."""
+        await self._puller.open()
+
+    async def close(self) -> None:
+        """Stop pulling."""
+        await self._puller.close()
+
+    async def fetch(self, most: int) -> list[Incoming]:
+        """Return what came, or nothing after a second."""
+        return await self._puller.fetch(most, _FETCH_S)
+
+    def wake(self) -> None:
+        """Let a fetch that waits return at once."""
+        self._puller.arrived.set()
+
+    def misfit(self) -> None:
+        """Ask for a new alignment, unless what did not fit may still be from before the last one."""
+        if monotonic() > self._aligned_at + _SETTLES_S:
+            self._reconnects = -1
+
+    async def align(self, journal: Journal) -> Fork | Gap | None:
+        """Look whether the stream is the journal's, and if so let deliveries go on right behind the journal.
+
+        A reset beyond the stream's end would be accepted in silence, so the look comes before it.
+        """
+        reconnects = self._bus.reconnects
+        verdict = await self._judge(journal)
+        if verdict is None:
+            self._puller.discard()
+            await self._bus.reset_consumer(MISSIONS, WHITEBOARD, journal.last_seq + 1)
+            self._reconnects = reconnects
+            self._aligned_at = monotonic()
+        return verdict
+
+    async def last_seq(self) -> int:
+        """Return the stream's last sequence: exact, unlike the consumer's count of what is pending."""
+        return (await self._bus.stream_state(MISSIONS)).last_seq
+
+    async def _judge(self, journal: Journal) -> Fork | Gap | None:
+        state = await self._bus.stream_state(MISSIONS)
+        last_seq, last = journal.last_seq, journal.position.last_message
+        stored = await self._bus.message(MISSIONS, last.seq) if last and last.seq <= state.last_seq else None
+        verdict = judge(last_seq, last, state, (stored.data, rfc3339(stored.time_ns)) if stored else None)
+        if verdict is not None or state.last_seq == last_seq:
+            return verdict
+        following = last_seq + 1
+        while following <= state.last_seq and await self._bus.message(MISSIONS, following) is None:
+            following += 1
+        return Gap(last_seq + 1, following - 1) if following > last_seq + 1 else None

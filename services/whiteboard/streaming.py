@@ -1,0 +1,39 @@
+"""How a feed is written to a connection: server-sent events, or lines of JSON."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+from services.whiteboard.feed import Feed, Wanted
+from services.whiteboard.record import Record
+
+SSE = "text/event-stream"
+NDJSON = "application/x-ndjson"
+PING_S = 15.0
+#: A stream ends after this long, so that its reader asks, and is authorised, again.
+LASTS_S = 900.0
+_RETRY_MS = 1_000
+
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+
+async def sse(feed: Feed, after: int | None, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+    """Write each record as an event whose id is its sequence and whose data is its journal line; `bye` comes last."""
+    yield b"retry: %d\n\n" % _RETRY_MS
+    async with aclosing(feed.follow(after, wanted, pause_s=PING_S, for_s=LASTS_S)) as chunks:
+        async for records in chunks:
+            yield b"".join([_event(record) for record in records]) or b": ping\n\n"
+    yield b"event: bye\ndata: {}\n\n"
+
+
+async def ndjson(feed: Feed, after: int | None, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+    """Write each record as its journal line; an empty line says that nothing came."""
+    yield b""
+    async with aclosing(feed.follow(after, wanted, pause_s=PING_S, for_s=LASTS_S)) as chunks:
+        async for records in chunks:
+            yield b"".join([record.line + b"\n" for record in records]) or b"\n"
+
+
+def _event(record: Record) -> bytes:
+    return b"id: %d\ndata: %b\n\n" % (record.seq, record.line)
