@@ -161,12 +161,12 @@ def event_id_of(data: bytes) -> str:
         return ""
 
 
-def check_limits(data: bytes) -> None:
-    """Raise `TooLarge` where `data` is over the size or nested deeper than `MAX_DEPTH`."""
+def check_limits(data: bytes, max_depth: int = MAX_DEPTH) -> None:
+    """Raise `TooLarge` where `data` is over the size or nested deeper than `max_depth`."""
     if len(data) > MAX_MESSAGE_BYTES:
         raise TooLarge(f"the message has {len(data)} bytes, {MAX_MESSAGE_BYTES} are allowed")
-    if data.count(b"{") + data.count(b"[") > MAX_DEPTH and _depth(data) > MAX_DEPTH:
-        raise TooLarge(f"the message is nested deeper than {MAX_DEPTH} levels")
+    if data.count(b"{") + data.count(b"[") > max_depth and _depth(data) > max_depth:
+        raise TooLarge(f"the message is nested deeper than {max_depth} levels")
 
 
 def _depth(data: bytes) -> int:

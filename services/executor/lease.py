@@ -87,7 +87,7 @@ class Leases:
         """Send every heartbeat first, then read the heads side by side."""
         for attempt in due:
             attempt.beaten_at = monotonic()
-            await self._bus.nats.publish(attempt.work.reply, IN_PROGRESS)
+            self._bus.answer(attempt.work, IN_PROGRESS)
         await asyncio.gather(*(self.look(attempt) for attempt in due))
 
     async def look(self, attempt: Attempt) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -63,7 +64,7 @@ class Handler:
             model = self.params.model_validate(params)
         except ValidationError as error:
             raise BadParams(f"goal kind {self.kind}: {self._explain(error.errors()[0])}") from None
-        return {name: getattr(model, name) for name in self.names}
+        return {name: vars(model)[name] for name in self.names}
 
     def _explain(self, problem: Mapping[str, Any]) -> str:
         where = ".".join(str(part) for part in problem["loc"]) or "params"
@@ -149,8 +150,8 @@ def _handler(function: Callable[..., Any], declared: Declared) -> Handler:
         parameter.name: _field(function, parameter, hints) for parameter in parameters[1 if wants_context else 0 :]
     }
     try:
-        model = create_model(f"{declared.kind} params", __config__=_CONFIG, **fields)
-    except (PydanticUserError, TypeError, NameError) as error:
+        model = _model(f"{declared.kind} params", fields)
+    except (PydanticUserError, TypeError, NameError, ValueError) as error:
         raise SetupError(f"{_where(function)}: params of {declared.kind!r} cannot be checked: {error}") from error
     return Handler(
         kind=declared.kind,
@@ -163,6 +164,13 @@ def _handler(function: Callable[..., Any], declared: Declared) -> Handler:
         wants_context=wants_context,
         names=tuple(fields),
     )
+
+
+def _model(name: str, fields: dict[str, Any]) -> type[BaseModel]:
+    """Make the model of the params. They may be called `json` or `copy`: nobody calls those methods of this model."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
+        return create_model(name, __config__=_CONFIG, **fields)
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: A record holds the result twice at most, and must stay below what a message may have.
 MAX_RESULT_BYTES = 96 * 1024
+#: Records, views and answers put a result some levels further down, and every reader limits the depth.
+MAX_RESULT_DEPTH = codec.MAX_DEPTH - 8
 
 
 class GoalFailed(Exception):
@@ -74,14 +76,22 @@ async def within(seconds: float, executor: Executor, handler: Handler, call: par
 def encoded(result: object) -> Raw:
     """Write a result as JSON: what msgspec knows, and pydantic models; raises `GoalFailed` for anything else."""
     try:
-        data = codec.encode(result)
+        data = _as_json(result)
+        codec.check_limits(data, MAX_RESULT_DEPTH)
     except TooLarge as error:
         raise _too_large(str(error)) from error
-    except ContractError:
-        data = _by_pydantic(result)
     if len(data) > MAX_RESULT_BYTES:
         raise _too_large(f"the result has {len(data)} bytes, {MAX_RESULT_BYTES} are allowed")
     return Raw(data)
+
+
+def _as_json(result: object) -> bytes:
+    try:
+        return codec.encode(result)
+    except TooLarge:
+        raise
+    except ContractError:
+        return _by_pydantic(result)
 
 
 def _too_large(message: str) -> GoalFailed:
@@ -91,8 +101,8 @@ def _too_large(message: str) -> GoalFailed:
 
 def _by_pydantic(result: object) -> bytes:
     try:
-        data = codec.encode(to_jsonable_python(result))
-        codec.check_limits(data)
+        return codec.encode(to_jsonable_python(result))
+    except TooLarge:
+        raise
     except (PydanticSerializationError, ContractError, ValueError, RecursionError) as error:
         raise GoalFailed(runner.HANDLER_REJECTED, Failure(type="BadResult", message=str(error)[:500])) from error
-    return data

@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 import structlog
-from nats.aio.client import Client as NatsClient
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
@@ -22,6 +21,7 @@ from contracts import topology
 from contracts.errors import BrokerUnfit, BrokerUnreachable, MaybeStored, PermissionDenied
 from services.runtime import nats_address
 from services.runtime.incoming import Incoming, Stored, header_map
+from services.runtime.nats_client import LeanClient, plain_frame
 from services.runtime.process import Stop
 from services.runtime.settings import Settings
 
@@ -74,12 +74,14 @@ _decode_json = msgspec.json.Decoder().decode
 class Bus:
     """One connection to NATS, kept alive; ends the process when it is lost for good."""
 
-    def __init__(self, client: NatsClient, address: nats_address.NatsAddress) -> None:
+    def __init__(self, client: LeanClient, address: nats_address.NatsAddress) -> None:
         self.nats = client
         self.address = address
         self.reconnects = 0
         self._unanswered = 0
         self._closing = False
+        self._answers_waiting: list[bytes] = []
+        self._sending: set[asyncio.Future[None]] = set()
         self._ping: asyncio.Future[float] | None = None
         self._on_reconnect: list[Callable[[], None]] = []
 
@@ -87,7 +89,7 @@ class Bus:
     async def connect(cls, settings: Settings, service: str) -> Bus:
         """Connect within `settings.connect_s`; raises `BrokerUnreachable`, `BrokerUnfit` or `PermissionDenied`."""
         address = nats_address.find(settings)
-        client = NatsClient()
+        client = LeanClient()
         bus = cls(client, address)
         await bus._open(service, settings.connect_s)
         version = client.connected_server_version
@@ -191,6 +193,8 @@ class Bus:
     async def close(self) -> None:
         """Flush and close; never drains (that waits its full time after an empty fetch)."""
         self._closing = True
+        self._send_answers()
+        await asyncio.gather(*self._sending, return_exceptions=True)
         if self.connected:
             try:
                 await self.nats.flush(2)
@@ -199,6 +203,28 @@ class Bus:
         await self.nats.close()
         if self._ping is not None:
             self._ping.cancel()
+
+    def answer(self, incoming: Incoming, answer: bytes) -> None:
+        """Answer a delivery, with all other answers of this turn of the loop.
+
+        Nothing comes back for an answer, and one that is lost is harmless: the message comes again. So it is not
+        kept for a new connection either, on which it would answer for a delivery that may belong to somebody else.
+        """
+        if not self._answers_waiting:
+            asyncio.get_running_loop().call_soon(self._send_answers)
+        self._answers_waiting.append(plain_frame(incoming.reply, answer))
+
+    def _send_answers(self) -> None:
+        frames, self._answers_waiting = b"".join(self._answers_waiting), []
+        if frames and self.connected:
+            sending = asyncio.ensure_future(self.nats.write(frames))
+            self._sending.add(sending)
+            sending.add_done_callback(self._sent)
+
+    def _sent(self, sending: asyncio.Future[None]) -> None:
+        self._sending.discard(sending)
+        if not sending.cancelled() and (error := sending.exception()):
+            log.warning("answers_not_sent", error=str(error) or type(error).__name__)
 
     async def publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None, reply: str = "") -> None:
         """Publish to core NATS: at most once."""

@@ -82,7 +82,7 @@ class Consumer:
         while puller.buffer:
             incoming = puller.buffer.popleft()
             if skip(incoming):
-                await self._answer(incoming, ACK, "skipped")
+                self._answer(incoming, ACK, "skipped")
             else:
                 self._start(handle, incoming)
 
@@ -106,16 +106,16 @@ class Consumer:
         except ContractError as error:
             await self._dead_letter(incoming, error)
         except WriteError as error:
-            await self._answer(incoming, nak(_NAK_S), "not_stored")
+            self._answer(incoming, nak(_NAK_S), "not_stored")
             log.warning("not_stored", subject=incoming.subject, error=str(error))
         except Exception:
-            await self._answer(incoming, nak(_NAK_S), "failed")
+            self._answer(incoming, nak(_NAK_S), "failed")
             log.exception("handler_failed", subject=incoming.subject, service=self._service)
         else:
-            await self._answer(incoming, ACK, "stored")
+            self._answer(incoming, ACK, "stored")
 
-    async def _answer(self, incoming: Incoming, answer: bytes, outcome: str) -> None:
-        await self._bus.nats.publish(incoming.reply, answer)
+    def _answer(self, incoming: Incoming, answer: bytes, outcome: str) -> None:
+        self._bus.answer(incoming, answer)
         self._count[outcome]()
 
     async def _dead_letter(self, incoming: Incoming, error: MissionsError) -> None:
@@ -130,10 +130,10 @@ class Consumer:
             await self._bus.publish_acked(subjects.deadletters(self._service), incoming.data, headers)
         except (ApiError, WriteError) as failure:
             log.warning("dead_letter_not_stored", subject=incoming.subject, error=str(failure))
-            await self._answer(incoming, nak(_NAK_S), "not_stored")
+            self._answer(incoming, nak(_NAK_S), "not_stored")
             return
         log.warning("dead_letter", subject=incoming.subject, seq=incoming.seq, reason=str(error))
-        await self._answer(incoming, b"+TERM " + type(error).__name__.encode(), "dead_letter")
+        self._answer(incoming, b"+TERM " + type(error).__name__.encode(), "dead_letter")
 
     async def _report(self) -> None:
         """Be ready only while pulling works; look the consumer up where it does not, and now and then."""
@@ -156,7 +156,7 @@ class Consumer:
     async def _wind_up(self, grace_s: float) -> None:
         """Hand back what has not started, wait for what runs, then stop it."""
         for incoming in self._puller.discard():
-            await self._bus.nats.publish(incoming.reply, nak(_HANDED_BACK_S))
+            self._bus.answer(incoming, nak(_HANDED_BACK_S))
         if self._running:
             _, late = await asyncio.wait(self._running, timeout=grace_s)
             for task in late:

@@ -72,10 +72,10 @@ def rfc3339(time_ns: int) -> str:
 
 
 def header_map(raw: bytes) -> dict[str, str]:
-    """Parse a stored header block; the first value of a name wins."""
+    """Parse the lines of a header block, `Name: value`; a line without colon, such as the version, says nothing."""
     found: dict[str, str] = {}
-    for line in raw.decode(errors="replace").split("\r\n")[1:]:
+    for line in raw.decode(errors="replace").split("\r\n"):
         name, colon, value = line.partition(":")
         if colon:
-            found.setdefault(name, value.strip())
+            found[name] = value.strip()
     return found

@@ -170,15 +170,15 @@ class Writer:
         return True
 
     async def _send_batch(self, batch: list[_Write], batch_id: str) -> PubAck:
-        publish = self._bus.nats.publish
-        for number, write in enumerate(batch[:-1], 1):
-            header = write.header()
-            header[names.BATCH_ID] = batch_id
-            header[names.BATCH_SEQ] = str(number)
-            await publish(write.subject, write.data, headers=header)
+        headers = [
+            write.header() | {names.BATCH_ID: batch_id, names.BATCH_SEQ: str(number)}
+            for number, write in enumerate(batch, 1)
+        ]
+        await self._bus.nats.publish_all(
+            (write.subject, header, write.data) for write, header in zip(batch[:-1], headers, strict=False)
+        )
         last = batch[-1]
-        header = last.header() | {names.BATCH_ID: batch_id, names.BATCH_SEQ: str(len(batch)), names.BATCH_COMMIT: "1"}
-        return await self._bus.publish_acked(last.subject, last.data, header)
+        return await self._bus.publish_acked(last.subject, last.data, headers[-1] | {names.BATCH_COMMIT: "1"})
 
     async def _settle(self, write: _Write) -> None:
         """Store one message, repeating the same bytes until the broker says what became of them."""

@@ -169,6 +169,14 @@ def huge() -> str:
     return "x" * 1_000_000
 
 
+@goal("deep")
+def deep() -> list[Any]:
+    nested: list[Any] = []
+    for _ in range(40):
+        nested = [nested]
+    return nested
+
+
 @goal("exits")
 async def exits() -> None:
     raise SystemExit(3)
@@ -190,6 +198,7 @@ def refuses() -> None:
         ("report", "completed", "ok"),
         ("strange", "failed", "handler_rejected"),
         ("huge", "failed", "result_too_large"),
+        ("deep", "failed", "result_too_large"),
         ("exits", "failed", "handler_error"),
         ("exits.sync", "failed", "handler_error"),
         ("refuses", "failed", "handler_rejected"),
@@ -200,7 +209,7 @@ async def test_whatever_a_handler_does_the_mission_ends_and_the_executor_goes_on
 ) -> None:
     async with (
         connected(nats_url) as broker,
-        executing(broker.settings, report, strange, huge, exits, exits_sync, refuses),
+        executing(broker.settings, report, strange, huge, deep, exits, exits_sync, refuses),
     ):
         records = await run(broker, Goal(id="g1", kind=kind))
         assert (records[-1].status, records[-1].reason) == (status, reason)

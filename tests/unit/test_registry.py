@@ -128,3 +128,10 @@ def test_a_module_is_searched_for_marked_functions() -> None:
     registry = Registry()
     assert registry.add_module(module) == 2
     assert registry.kinds == ["plain"]
+
+
+def test_params_may_be_called_like_a_method_of_the_model() -> None:
+    @goal("shadows")
+    def shadows(json: int, copy: str = "c") -> None: ...
+
+    assert handler(shadows).validate({"json": 3}) == {"json": 3, "copy": "c"}
