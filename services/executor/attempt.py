@@ -47,10 +47,15 @@ class Attempt:
             self._why = why
             self._performer.cancel()
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether nobody has asked it to stop."""
+        return self._why is None
+
     def interrupt_if_fenced(self, head: int) -> None:
         """Look at once whether a head that is not ours took the mission away; the next beat would tell as well."""
         if head != self.ledger.head:
-            self.beaten_at = 0.0
+            self.beaten_at = float("-inf")
 
     @asynccontextmanager
     async def interruptible(self) -> AsyncIterator[None]:

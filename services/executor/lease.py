@@ -35,6 +35,7 @@ class Leases:
 
     def __init__(self, bus: Bus, lease_s: float) -> None:
         self._bus = bus
+        self._lease_s = lease_s
         self._beat_every_s = lease_s / 3
         self._owned: dict[str, Attempt] = {}
         self._empty = asyncio.Event()
@@ -84,11 +85,20 @@ class Leases:
         return now - attempt.beaten_at >= self._beat_every_s
 
     async def _beat(self, due: list[Attempt]) -> None:
-        """Send every heartbeat first, then read the heads side by side."""
+        """Send every heartbeat first, then read the heads side by side.
+
+        Whoever slept longer than a lease looks first: a late heartbeat would answer for the next owner's delivery.
+        """
+        now = monotonic()
+        overslept = [attempt for attempt in due if now - attempt.beaten_at > self._lease_s]
         for attempt in due:
-            attempt.beaten_at = monotonic()
-            self._bus.answer(attempt.work, IN_PROGRESS)
+            attempt.beaten_at = now
+            if attempt not in overslept:
+                self._bus.answer(attempt.work, IN_PROGRESS)
         await asyncio.gather(*(self.look(attempt) for attempt in due))
+        for attempt in overslept:
+            if attempt.goes_on:
+                self._bus.answer(attempt.work, IN_PROGRESS)
 
     async def look(self, attempt: Attempt) -> None:
         """Read the head of an owned mission and act on what stands there."""

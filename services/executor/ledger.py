@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from typing import Any
 
 from contracts import codec, ids, subjects, topology
-from contracts.errors import ContractError, Lost
+from contracts.errors import ContractError, Lost, MaybeStored
 from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Failure, GoalStatus, Mission, StatusRecord, status_record
 from services.executor.runner import CANCELLING, Outcome
@@ -34,6 +34,7 @@ class Ledger:
         self.head = head
         self.fence = 0
         self.cancel_reason = ""
+        self._doubtful = b""  #: what was written last without an answer
         self._bus = bus
         self._writer = writer
         self._mission = mission
@@ -61,31 +62,43 @@ class Ledger:
             await _uncut(self._append(record))
 
     async def settle(self, outcome: Outcome) -> None:
-        """Append the outcome, also on top of a wish to cancel; raises `Lost` when fenced."""
+        """Append the outcome, also on top of a wish to cancel; raises `Lost` when fenced.
+
+        Does not give up while the broker is away: what a handler worked for is worth the wait, and a repeat is safe.
+        """
         async with self._turn:
             record = self._record(
                 outcome.status, reason=outcome.reason, goal=outcome.goal, error=outcome.error, result=outcome.result
             )
-            try:
-                await self._append(record)
-            except Cancelling:
-                await self._append(record)
+            while True:
+                try:
+                    await self._append(record)
+                except (Cancelling, MaybeStored):
+                    continue
+                return
 
     async def look(self) -> None:
         """Read the head from the leader: raises `Lost` when fenced; notes a wish to cancel in `cancel_reason`."""
         async with self._turn:
             head = await self._bus.head(topology.MISSIONS, self._subject)
-            if head is not None and head.seq != self.head:
+            if head is not None and head.seq != self.head and head.data != self._doubtful:
                 self._accept(head)
 
     async def _append(self, record: StatusRecord) -> None:
         data = codec.encode(record)
         try:
             self.head = await self._writer.write(self._subject, data, event_id=record.event_id, expected=self.head)
+        except MaybeStored:
+            self._doubtful = data
+            raise
         except Lost:
             head = await self._bus.head(topology.MISSIONS, self._subject)
             if head is None:
                 raise
+            if head.data == self._doubtful:  # the write nobody could tell of had arrived
+                self.head, self._doubtful = head.seq, b""
+                await self._append(record)
+                return
             self._accept(head)
             raise Cancelling(self.cancel_reason) from None
 

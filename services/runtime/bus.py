@@ -175,6 +175,9 @@ class Bus:
         """Move or end a connection that looks alive and is not; runs until `stop`."""
         failures = 0
         while not await stop.wait(_WATCH_EVERY_S):
+            if not self.connected:  # nats-py knows, and reconnects: what runs here may well outlive an outage
+                failures = 0
+                continue
             failures = 0 if await self._answers() else failures + 1
             if failures >= _RTTS_BEFORE_EXIT:
                 log.error("nats_silent", failures=failures)

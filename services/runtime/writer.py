@@ -68,8 +68,9 @@ class _Write:
 class Writer:
     """Writes to one stream. Returns only after the broker has the record on disk."""
 
-    def __init__(self, bus: Bus, stream: str) -> None:
+    def __init__(self, bus: Bus, stream: str, within_s: float = WRITE_WITHIN_S) -> None:
         self._bus = bus
+        self._within_s = within_s
         self._stream = stream
         self._waiting: list[_Write] = []
         self._in_flight = 0
@@ -93,7 +94,7 @@ class Writer:
 
         `expected` is the sequence of the last record that the caller knows there (0: none; None: do not compare).
         Raises `Lost` when another record stands there, `StreamFull`, `MaybeStored` when nobody can tell within
-        20 s, and `ContractError` for what the broker refuses for good. `event_id` is only named in errors.
+        `within_s`, and `ContractError` for what the broker refuses for good. `event_id` is only named in errors.
         """
         return (await self.acked(subject, data, expected=expected, headers=headers)).seq
 
@@ -183,7 +184,7 @@ class Writer:
     async def _settle(self, write: _Write) -> None:
         """Store one message, repeating the same bytes until the broker says what became of them."""
         error: Exception = MaybeStored()
-        for pause in _pauses(WRITE_WITHIN_S):
+        for pause in _pauses(self._within_s):
             try:
                 write.succeed(await self._publish(write))
             except Unanswered as unanswered:

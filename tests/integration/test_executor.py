@@ -12,15 +12,21 @@ import pytest
 from pydantic import BaseModel
 
 from contracts import codec, ids, subjects, topology
-from contracts.errors import BrokerUnreachable
+from contracts.errors import BrokerUnreachable, MaybeStored
 from contracts.lifecycle import Status, may_follow
-from contracts.messages import Goal, GoalStatus, RetryPolicy, StatusRecord, now, status_record
+from contracts.messages import Goal, GoalStatus, Mission, RetryPolicy, StatusRecord, now, status_record
+from missions.nats_server import NatsServer
 from services.executor import run_executor_with_timeout, start_executor_background
 from services.executor.context import Context, Reject
+from services.executor.ledger import Ledger
 from services.executor.registry import goal
+from services.executor.runner import Outcome
+from services.runtime.bus import Bus
+from services.runtime.writer import Writer
 from tests.support.broker import Broker, connected, settings_for
 from tests.support.eventually import eventually, eventually_sync
 from tests.support.executing import executing
+from tests.support.proxy import Proxy
 
 QUICK = RetryPolicy(max_attempts=3, backoff_s=0.01)
 
@@ -432,3 +438,22 @@ async def test_an_executor_runs_in_the_background_of_another_program(nats_url: s
 def test_a_background_executor_without_a_broker_says_so() -> None:
     with pytest.raises(BrokerUnreachable, match="missions up"):
         start_executor_background(settings=settings_for("nats://127.0.0.1:9", connect_s=0.3))
+
+
+async def test_an_outcome_waits_for_the_broker_and_finds_the_record_that_was_in_doubt(nats_server: NatsServer) -> None:
+    async with connected(nats_server.url) as broker, Proxy(nats_server.port) as proxy:
+        bus = await Bus.connect(settings_for(proxy.url), "lossy")
+        mission_id = ids.mission_id("test", "doubt")
+        mission = Mission(mission_id=mission_id, goals=(), event_id="e", at=now())
+        writer = Writer(bus, topology.MISSIONS, within_s=0.1)
+        ledger = Ledger(bus, writer, mission, "executor/me", attempt=1, head=0)
+        await ledger.claim()
+        proxy.deaf = True
+        with pytest.raises(MaybeStored):
+            await ledger.note("progress")
+        settling = asyncio.ensure_future(ledger.settle(Outcome(Status.COMPLETED, "ok")))
+        proxy.deaf = False
+        proxy.cut()
+        await settling
+        assert shape(await broker.records(mission_id)) == ["active", "active/progress", "completed"]
+        await bus.close()
