@@ -13,7 +13,8 @@ from contracts.subjects import DEFAULT_CONVERSATION, DEFAULT_QUEUE
 SCHEMA = 1
 MAX_GOALS = 100
 
-Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}\Z", max_length=64)]
+#: `(?![\s\S])` is the very end of the text for every engine; `$` admits a newline in Python, `\Z` is unknown to others.
+Token = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}(?![\s\S])", max_length=64)]
 Line = Annotated[str, Meta(max_length=256)]
 Text = Annotated[str, Meta(max_length=65_536)]
 Seconds = Annotated[float, Meta(ge=0, le=31_536_000)]

@@ -92,11 +92,14 @@ class Bus:
         client = LeanClient()
         bus = cls(client, address)
         await bus._open(service, settings.connect_s)
-        version = client.connected_server_version
-        if (version.major, version.minor, version.patch) < topology.OLDEST_SERVER:
+        found = client.connected_server_version
+        version = (found.major, found.minor, found.patch)
+        if version < topology.OLDEST_SERVER:
             await bus.close()
-            needed = ".".join(str(part) for part in topology.OLDEST_SERVER)
-            raise BrokerUnfit(f"nats-server {version} at {address.shown} is too old: {needed} or newer is needed")
+            raise BrokerUnfit(
+                f"nats-server {_dotted(version)} at {address.shown} is too old: "
+                f"{_dotted(topology.OLDEST_SERVER)} or newer is needed"
+            )
         return bus
 
     async def _open(self, service: str, seconds: float) -> None:
@@ -318,6 +321,10 @@ class Bus:
     async def reset_consumer(self, stream: str, durable: str, seq: int) -> None:
         """Make the consumer deliver from `seq` on; the broker accepts one beyond its end in silence."""
         await self.api(f"CONSUMER.RESET.{stream}.{durable}", {"seq": seq})
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(str(part) for part in version)
 
 
 def _checked(data: bytes) -> Any:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from contracts.errors import SetupError
+from contracts.errors import InvalidIdentifier, SetupError
 from contracts.ids import check_token
 
 PREFIX = "MISSIONS_"
@@ -27,7 +27,10 @@ def _words(value: Any) -> Any:
 
 
 def _queues(value: Any) -> Any:
-    return tuple(check_token(word, "queue") for word in _words(value))
+    try:
+        return tuple(check_token(word, "queue") for word in _words(value))
+    except InvalidIdentifier as error:
+        raise ValueError(str(error)) from error
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_words)]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -22,6 +24,7 @@ _NOT_FOUND = 404
 _OVERLAP = 10065
 _NO_ROOM = 10047
 _READY_WITHIN_S = 10.0
+_MAKE_TRIES = 6
 
 
 class Difference(Struct, frozen=True):
@@ -84,11 +87,24 @@ async def compare(bus: Bus, queues: tuple[str, ...], lease_s: float) -> list[Dif
 async def create(bus: Bus, queues: tuple[str, ...], lease_s: float) -> None:
     """Create every stream and consumer that is missing."""
     for stream in topology.STREAMS:
-        if await _config(bus, f"STREAM.INFO.{stream.name}") is None:
-            await _create_stream(bus, stream)
+        await _created(bus, f"STREAM.INFO.{stream.name}", partial(_create_stream, bus, stream))
     for spec in topology.consumers(queues, lease_s):
-        if await _config(bus, f"CONSUMER.INFO.{spec.stream}.{spec.name}") is None:
-            await _create_consumer(bus, spec)
+        await _created(bus, f"CONSUMER.INFO.{spec.stream}.{spec.name}", partial(_create_consumer, bus, spec))
+
+
+async def _created(bus: Bus, info: str, make: Callable[[], Awaitable[None]]) -> None:
+    """Make what is missing. Services that start together get in each other's way: who fails looks again."""
+    for tries in range(1, _MAKE_TRIES + 1):
+        if await _config(bus, info) is not None:
+            return
+        try:
+            await make()
+        except TopologyError:
+            if tries == _MAKE_TRIES:
+                raise
+            await asyncio.sleep(random.uniform(0.02, 0.2) * tries)  # noqa: S311 - so that they part
+        else:
+            return
 
 
 async def update(bus: Bus, queues: tuple[str, ...], lease_s: float) -> None:

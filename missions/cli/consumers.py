@@ -1,0 +1,61 @@
+"""Whether anybody reads: what the broker knows of a durable consumer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from services.runtime.bus import Bus
+
+#: Between two requests of a busy reader.
+_BREATH_S = 2.0
+#: A reader whose slots are all taken asks for nothing.
+_BUSY_S = 20.0
+_NOT_FOUND = 404
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A durable consumer as it stands. Lag: messages nobody has dealt with yet."""
+
+    stream: str
+    durable: str
+    waiting: int
+    pending: int
+    owned: int
+    silent_s: float | None
+
+    @property
+    def alive(self) -> bool:
+        """Whether somebody asks for messages now, or got one just now."""
+        if self.waiting or self.silent_s is None:
+            return self.waiting > 0
+        return self.silent_s < (_BUSY_S if self.owned else _BREATH_S)
+
+    @property
+    def lag(self) -> int:
+        """How many messages are not dealt with."""
+        return self.pending + self.owned
+
+
+async def look(bus: Bus, stream: str, durable: str) -> Reader | None:
+    """Return a consumer, or None where there is no such one; raises `MaybeStored` when the broker says nothing."""
+    from services.runtime.bus import ApiError
+
+    try:
+        info = await bus.api(f"CONSUMER.INFO.{stream}.{durable}")
+    except ApiError as error:
+        if error.code == _NOT_FOUND:
+            return None
+        raise
+    return Reader(stream, durable, info["num_waiting"], info["num_pending"], info["num_ack_pending"], _silence(info))
+
+
+def _silence(info: dict[str, Any]) -> float | None:
+    """Return the seconds since the last delivery, by the broker's own clock; None if there never was one."""
+    last = info["delivered"].get("last_active")
+    if not last:
+        return None
+    return (datetime.fromisoformat(info["ts"]) - datetime.fromisoformat(last)).total_seconds()

@@ -1,0 +1,137 @@
+"""Watching missions: what `say --follow` and `watch` print."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from contracts.errors import WaitOver
+from missions.cli.output import emit, talk
+from missions.cli.render import record_line
+
+if TYPE_CHECKING:
+    from missions.cli.silence import Silence
+    from missions.client import Client
+    from missions.records import Record
+    from missions.whiteboard import Whiteboard
+
+_COMPLETED = "completed"
+
+
+@dataclass(frozen=True)
+class Saying:
+    """What `missions say` was told."""
+
+    text: str
+    follow: bool
+    conversation: str
+    event_id: str
+    sender: str
+    queue: str | None
+    deadline_s: float | None
+    seconds: float | None
+    as_json: bool
+
+
+@dataclass(frozen=True)
+class Following:
+    """Which mission is followed, for how long, and how it is printed."""
+
+    mission_id: str
+    seconds: float | None
+    as_json: bool
+
+
+async def say(client: Client, saying: Saying) -> int:
+    """Say something and, if wanted, follow it; return the exit code."""
+    async with client:
+        mission_id = await client.say(
+            saying.text,
+            id=saying.event_id,
+            conversation=saying.conversation,
+            sender=saying.sender,
+            queue=saying.queue,
+            deadline_s=saying.deadline_s,
+        )
+        if saying.follow:
+            return await _follow_said(client, mission_id, saying)
+    if saying.as_json:
+        emit({"mission_id": mission_id, "conversation": saying.conversation, "status": "accepted"})
+    else:
+        click.echo(mission_id)
+        talk(f"Accepted. See what becomes of it: missions watch {mission_id[:10]}")
+    return 0
+
+
+async def _follow_said(client: Client, mission_id: str, saying: Saying) -> int:
+    if not saying.as_json:
+        talk(f"mission {mission_id}")
+    from missions.cli.silence import Silence
+
+    silence = Silence(await client.bus())
+    try:
+        following = Following(mission_id, saying.seconds, saying.as_json)
+        code = await _follow(client.follow(mission_id), following, silence)
+    finally:
+        silence.end()
+    if not saying.as_json:
+        _say_where(client, mission_id)
+    return code
+
+
+def _say_where(client: Client, mission_id: str) -> None:
+    """Name the other ways to look at it: over HTTP and, where it is on this machine, in the journal."""
+    talk(f"More: curl {client.whiteboard.url}/missions/{mission_id}")
+    journal = client.settings.data_dir / "journal" / "missions.jsonl"
+    if journal.is_file():
+        talk(f"      grep {mission_id} {journal}")
+
+
+async def watch(
+    board: Whiteboard, mission_id: str | None, *, after: int | None, seconds: float | None, as_json: bool
+) -> int:
+    """Watch one mission to its end, or everything; return the exit code."""
+    if mission_id is None:
+        return await _watch_all(board, after, seconds, as_json=as_json)
+    whole = (await board.mission(mission_id))["mission_id"]
+    return await _follow(board.follow(whole), Following(whole, seconds, as_json))
+
+
+async def _follow(source: AsyncGenerator[Record], following: Following, silence: Silence | None = None) -> int:
+    """Print the records of a mission until the terminal one; return 0 only when it completed."""
+    status = "not proposed"
+    try:
+        async with asyncio.timeout(following.seconds), aclosing(source) as records:
+            async for record in records:
+                status = record.status
+                _print(record, as_json=following.as_json)
+                if silence:
+                    silence.heard(record)
+                if record.terminal:
+                    return 0 if status == _COMPLETED else 1
+    except TimeoutError as error:
+        gone_on = f"mission {following.mission_id} is still {status} after {following.seconds:g} s; it goes on"
+        raise WaitOver(gone_on) from error
+    return 1
+
+
+async def _watch_all(board: Whiteboard, after: int | None, seconds: float | None, *, as_json: bool) -> int:
+    if not as_json:
+        talk("Watching everything; Ctrl-C ends it")
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds), aclosing(board.feed(after)) as records:
+            async for record in records:
+                _print(record, as_json=as_json, with_id=True)
+    return 0
+
+
+def _print(record: Record, *, as_json: bool, with_id: bool = False) -> None:
+    if as_json:
+        emit(record)
+    else:
+        click.echo(record_line(record, with_id=with_id))

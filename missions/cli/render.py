@@ -1,0 +1,111 @@
+"""Missions and records as a person reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from missions.cli.output import clean, clock, compact, paint, short_id, table
+
+if TYPE_CHECKING:
+    from missions.records import Record
+
+_LINE = 160
+_STATUS_WIDTH = 9
+_WORDS = ("phase", "reason", "title", "queue", "conversation", "requested_by", "retry_of")
+_TIMES = ("proposed_at", "started_at", "finished_at", "deadline")
+
+
+def record_line(record: Record, *, with_id: bool = False) -> str:
+    """Return one record as a line: time, status, what it says."""
+    name = f"{short_id(record.mission_id)}  " if with_id else ""
+    return f"{clock(record.time)}  {name}{paint(record.status, _STATUS_WIDTH)}  {_says(record)}".rstrip()
+
+
+def _says(record: Record) -> str:
+    data = record.data if isinstance(record.data, dict) else {}
+    if record.status == "proposed":
+        kinds = ", ".join(str(goal.get("kind")) for goal in data.get("goals", ()))
+        return clean(f"{kinds or 'no goals'} on queue {data.get('queue', 'default')}", _LINE)
+    told = _outcome(data) if record.terminal else _goal(data.get("goal") or {}) or _claim(data)
+    why = " ".join(str(data[name]) for name in ("phase", "reason") if data.get(name) not in (None, "", "ok"))
+    return clean("; ".join(part for part in (told, why) if part), _LINE)
+
+
+def _claim(data: Mapping[str, Any]) -> str:
+    claimed = data.get("status") == "active" and not data.get("phase")
+    return f"attempt {data.get('attempt', 0)} by {data.get('actor', '?')}" if claimed else ""
+
+
+def _goal(goal: Mapping[str, Any]) -> str:
+    if not goal:
+        return ""
+    said = f"goal {goal.get('id')} ({goal.get('kind')}) {goal.get('status')}"
+    tries = f", try {goal['attempt']}" if goal.get("attempt", 1) > 1 else ""
+    return f"{said}{tries}{_colon(_outcome(goal) or _progress(goal))}"
+
+
+def _progress(goal: Mapping[str, Any]) -> str:
+    progress = goal.get("progress")
+    if not isinstance(progress, dict):
+        return ""
+    total = f" of {progress['total']:g}" if progress.get("total") else ""
+    return f"{progress.get('done', 0):g}{total} {progress.get('note', '')}".rstrip()
+
+
+def _outcome(said: Mapping[str, Any]) -> str:
+    if error := said.get("error"):
+        return f"{error.get('type')}: {error.get('message')}"
+    return "" if said.get("result") is None else compact(said["result"])
+
+
+def _colon(text: str) -> str:
+    return f": {text}" if text else ""
+
+
+def mission_table(missions: Sequence[Mapping[str, Any]]) -> None:
+    """Print missions as a table."""
+    columns = ("MISSION", "STATUS", "PROPOSED", "QUEUE", "CONVERSATION", "TITLE")
+    table(columns, [_row(mission) for mission in missions])
+
+
+def _row(mission: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        short_id(mission["mission_id"]),
+        mission["status"],
+        _date(mission["proposed_at"]),
+        mission["queue"],
+        mission["conversation"],
+        clean(mission.get("title") or "", 60),
+    )
+
+
+def _date(time: str) -> str:
+    from datetime import datetime
+
+    return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def mission_page(mission: Mapping[str, Any]) -> None:
+    """Print everything about one mission."""
+    for name, value in _facts(mission):
+        click.echo(f"{name:<13}{value}")
+    if goals := mission.get("goals"):
+        click.echo()
+        table(("GOAL", "KIND", "STATUS", "TRIES", "RESULT"), [_goal_row(goal) for goal in goals])
+
+
+def _facts(mission: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return what is known, under the names it is shown by."""
+    facts = {"mission": mission["mission_id"], "status": paint(mission["status"])}
+    facts |= {name: clean(str(mission.get(name) or "")) for name in _WORDS}
+    facts |= {"attempt": str(mission.get("attempt", 0))}
+    facts |= {name.removesuffix("_at"): str(mission.get(name) or "") for name in _TIMES}
+    facts |= {"error" if mission.get("error") else "result": clean(_outcome(mission))}
+    return [(name, value) for name, value in facts.items() if value]
+
+
+def _goal_row(goal: Mapping[str, Any]) -> tuple[str, ...]:
+    return (goal["id"], goal["kind"], goal["status"], str(goal.get("attempt", 0)), clean(_outcome(goal), 80))

@@ -1,0 +1,61 @@
+"""Why nothing happens to a mission: said to whoever waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from contracts import topology
+from contracts.errors import MissionsError
+from missions.cli.consumers import look
+from missions.cli.output import talk
+
+if TYPE_CHECKING:
+    from missions.records import Record
+    from services.runtime.bus import Bus
+
+_SILENT_AFTER_S = 3.0
+
+
+class Silence:
+    """Watches that the first records come; explains, once, when they do not."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._last: Record | None = None
+        self._proposed = asyncio.Event()
+        self._task = asyncio.get_running_loop().create_task(self._explain())
+
+    def heard(self, record: Record) -> None:
+        """Note a record; the first one that is no proposal ends the watch."""
+        self._last = record
+        self._proposed.set()
+        if record.status != "proposed":
+            self.end()
+
+    def end(self) -> None:
+        """Stop watching."""
+        self._task.cancel()
+
+    async def _explain(self) -> None:
+        """Say what is missing: after three seconds for the proposal, then for its start."""
+        for _ in range(2):
+            await asyncio.sleep(_SILENT_AFTER_S)
+            try:
+                talk(await self._reason())
+            except MissionsError:
+                return  # the broker tells nothing: the caller's own errors say so
+            await self._proposed.wait()
+
+    async def _reason(self) -> str:
+        if self._last is None:
+            reader = await look(self._bus, topology.CHAT, topology.ORCHESTRATOR)
+            if reader is None or not reader.alive:
+                return "Nobody reads chat events yet: start an orchestrator (missions up, or missions orchestrator)"
+            return f"The orchestrator has {reader.lag} chat events to read first"
+        queue = self._last.subject.split(".")[2]
+        reader = await look(self._bus, topology.MISSIONS, topology.executor_durable(queue))
+        if reader is None or not reader.alive:
+            owned = f" ({reader.owned} missions are owned)" if reader and reader.owned else ""
+            return f"Nobody serves the queue {queue} now{owned}: start an executor (missions executor --queues {queue})"
+        return f"The executors of the queue {queue} are busy: {reader.owned} missions running, {reader.pending} waiting"
