@@ -75,8 +75,9 @@ demo: $(READY)  ## the whole stack, sample chats, and what became of them
 bench: $(READY)  ## the figures, beside a hand-written floor
 	$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(READY)  ## write what is generated: the JSON Schemas
+docs: $(READY)  ## write what is generated: the JSON Schemas, and pages of docs/
 	$(BIN)/python -m contracts.schema_export
+	$(BIN)/python docs/generate.py
 
 clean:  ## remove .venv, caches and what was built
 	rm -rf .venv build dist .coverage .coverage.* htmlcov .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -1,4 +1,8 @@
-"""The messages: frozen structs, one per thing that crosses a wire. Unknown fields are tolerated by every reader."""
+"""The messages: frozen structs, one per thing that crosses a wire.
+
+Unknown fields are tolerated by every reader. A proposal, a status and a reply carry every field they have; the parts
+inside them leave out what is not set.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +89,7 @@ class ChatEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata: dict[str, Any] = {}
 
 
-class Mission(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Mission(Struct, frozen=True, kw_only=True):
     """One piece of work, as proposed: the first record of a mission and its work item."""
 
     mission_id: Token
@@ -129,7 +133,7 @@ class GoalStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     progress: Progress | None = None
 
 
-class StatusRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class StatusRecord(Struct, frozen=True, kw_only=True):
     """One change of a mission. `attempt` numbers its owners from 1; 0 means nobody owned it."""
 
     event_id: Line
@@ -151,7 +155,7 @@ class StatusRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
 ReplyKind = Literal["accepted", "progress", "question", "result", "error"]
 
 
-class Reply(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Reply(Struct, frozen=True, kw_only=True):
     """What a bot may post as it comes; one of each kind per mission, but for progress and question."""
 
     mission_id: Token

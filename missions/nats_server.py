@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import BinaryIO, Self
 from urllib.parse import urlsplit
 
 from contracts.errors import SetupError
+from missions.child import dying_with_parent
 from missions.nats_binary import SETTING, check_version, find_server
 from missions.nats_config import HOST, render_config
 
@@ -26,16 +26,6 @@ _READY_WITHIN_S = 60.0
 _STOP_WITHIN_S = 5.0
 _LOG_PREFIX = re.compile(r"^\[\d+\] \S+ \S+ \[[A-Z]{3}\] ")
 _BUSY = re.compile(r":(\d+): bind: address already in use")
-
-# Asks the kernel to end the server with its parent, then becomes the server: `exec` keeps the process id. An
-# interpreter of its own (some 12 ms), because `preexec_fn` runs Python between fork and exec, where a lock that another
-# thread held stays locked. SIGKILL, because a paused server sees no other signal; nothing acknowledged is lost by it.
-_DIE_WITH_PARENT = """
-import ctypes, os, sys
-prctl = getattr(ctypes.CDLL(None), "prctl", None)
-prctl and prctl(1, 9)  # PR_SET_PDEATHSIG, SIGKILL; Linux only
-os.getppid() == int(sys.argv[1]) and os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class NatsServer:
@@ -141,7 +131,7 @@ class NatsServer:
             config = self._write_config()
             log_start = log.tell()
             self._process = subprocess.Popen(  # noqa: S603 - a checked binary, no shell
-                [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT, str(os.getpid()), binary, "--config", config],
+                dying_with_parent([binary, "--config", config]),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -11,14 +11,15 @@ from missions.nats_server import NatsServer
 from tests.support.docker_engine import why_no_engine
 
 HERE = Path(__file__).parent
-TIERS = {"integration", "e2e", "docker"}
+#: The marker of each folder; what is believed about NATS is looked up on a real server.
+TIERS = {"integration": "integration", "nats_facts": "integration", "e2e": "e2e", "docker": "docker"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test by the folder of its tier; skip the docker tier, with the reason, where there is no Docker."""
     for item in items:
-        tier = item.path.relative_to(HERE).parts[0]
-        if tier in TIERS:
+        tier = TIERS.get(item.path.relative_to(HERE).parts[0])
+        if tier is not None:
             item.add_marker(tier)
         if tier == "docker" and (reason := why_no_engine()):
             item.add_marker(pytest.mark.skip(reason=f"docker tier skipped: {reason}"))

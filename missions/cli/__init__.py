@@ -27,7 +27,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "orchestrator": ("missions.cli.services:orchestrator", "Run an orchestrator: chat event in, mission out."),
         "executor": ("missions.cli.services:executor", "Run an executor: mission in, records out."),
-        "whiteboard": ("missions.cli.services:whiteboard", "Run the whiteboard: journal, HTTP, the page."),
+        "whiteboard": ("missions.cli.services:whiteboard", "Run the whiteboard: journal, views, HTTP."),
     },
     "Operate": {
         "setup": ("missions.cli.admin:setup", "Create or check the streams and consumers."),

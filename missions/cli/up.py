@@ -69,7 +69,8 @@ class Foreground:
     def run(self, began: float, as_json: bool) -> int:
         """Start, say what is where, wait for a signal, stop; return the exit code."""
         for number in _SIGNALS:
-            signal.signal(number, self._on_signal)
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
+                signal.signal(number, self._on_signal)
         try:
             self._stack.start()
             self._starting = False

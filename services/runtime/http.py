@@ -200,5 +200,5 @@ async def serve_http(app: Starlette, settings: Settings, port: int, stop: Stop) 
 
 
 def _warn_if_open(settings: Settings) -> None:
-    if settings.http_host not in _LOOPBACK and settings.tokens_file is None:
+    if settings.http_host not in _LOOPBACK:
         log.warning("http_open", host=settings.http_host, hint="anyone who reaches this port may read and write")

@@ -22,8 +22,9 @@ _INJECTED_PORT = "tcp://"
 
 
 def _words(value: Any) -> Any:
-    """Split `a, b` from the environment; lists from Python pass."""
-    return tuple(word for word in re.split(r"[,\s]+", value) if word) if isinstance(value, str) else value
+    """Split `a, b` at its commas (a path may have blanks), also inside a list as of a repeated option."""
+    texts = [value] if isinstance(value, str) else value
+    return tuple(word.strip() for text in texts for word in text.split(",") if word.strip())
 
 
 def _queues(value: Any) -> Any:
@@ -42,30 +43,43 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
-    nats_url: str = Field("", description="NATS to use; empty: NATS_URL, the nats CLI context, nats://127.0.0.1:4222")
-    nats_creds: Path | None = Field(None, description="Credentials file (JWT and seed) for NATS")
-    nats_nkey: Path | None = Field(None, description="File with the nkey seed for NATS")
-    nats_ca: Path | None = Field(None, description="CA file that signed the certificate of NATS; switches TLS on")
-    nats_server: Path | None = Field(None, description="nats-server binary that `missions up` starts")
-    connect_s: float = Field(10.0, gt=0, description="Seconds to wait for the first connection to NATS")
-    data_dir: Path = Field(Path("missions-data"), description="Where the journal and the embedded broker keep data")
-    http_host: str = Field("127.0.0.1", description="Address to listen on")
-    http_port: int | None = Field(None, ge=0, le=65_535, description="Port to listen on; 0: any free one")
-    http_hosts: Words = Field((), description="Further Host names that HTTP requests may carry")
-    whiteboard_url: str = Field("http://127.0.0.1:8080", description="Where the command line finds the whiteboard")
-    tokens_file: Path | None = Field(None, description="File of hashed bearer tokens and their scopes")
-    goals: Words = Field((), description="Modules or .py files that define goals")
-    queues: Queues = Field(("default",), description="Queues that the executor serves")
-    concurrency: int = Field(200, ge=1, le=10_000, description="Missions that one executor owns at once")
-    threads: int = Field(32, ge=1, le=1_000, description="Sync handlers that run at once")
-    lease_s: float = Field(30.0, ge=0.3, description="Seconds after which a silent owner loses its mission")
-    max_owners: int = Field(5, ge=1, description="Owners a mission may lose before it fails as poison")
-    goal_timeout_s: float = Field(3_600.0, gt=0, description="Timeout of an attempt at a goal that declares none")
-    manage_streams: bool = Field(True, description="Create and update streams; false: only check them")
-    http_allow: Words = Field((), description="Hosts that the http goal kinds may call (host or host:port)")
-    stop_grace_s: float = Field(3.0, ge=0, description="Seconds that running handlers get on SIGTERM")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log level")
-    log_format: Literal["auto", "json", "console"] = Field("auto", description="auto: console on a terminal, else JSON")
+    nats_url: str = Field(
+        default="", description="NATS to use; empty: NATS_URL, the nats CLI context, nats://127.0.0.1:4222"
+    )
+    nats_creds: Path | None = Field(default=None, description="Credentials file (JWT and seed) for NATS")
+    nats_nkey: Path | None = Field(default=None, description="File with the nkey seed for NATS")
+    nats_ca: Path | None = Field(
+        default=None, description="CA file that signed the certificate of NATS; switches TLS on"
+    )
+    nats_server: Path | None = Field(default=None, description="nats-server binary that `missions up` starts")
+    connect_s: float = Field(default=10.0, gt=0, description="Seconds to wait for the first connection to NATS")
+    data_dir: Path = Field(
+        default=Path("missions-data"), description="Where the journal and the embedded broker keep data"
+    )
+    http_host: str = Field(default="127.0.0.1", description="Address to listen on")
+    http_port: int | None = Field(default=None, ge=0, le=65_535, description="Port to listen on; 0: any free one")
+    http_hosts: Words = Field(default=(), description="Further Host names that HTTP requests may carry")
+    whiteboard_url: str = Field(
+        default="http://127.0.0.1:8080", description="Where the command line finds the whiteboard"
+    )
+    goals: Words = Field(default=(), description="Modules or .py files that define goals")
+    queues: Queues = Field(default=("default",), description="Queues that the executor serves")
+    concurrency: int = Field(default=200, ge=1, le=10_000, description="Missions that one executor owns at once")
+    threads: int = Field(default=32, ge=1, le=1_000, description="Sync handlers that run at once")
+    lease_s: float = Field(default=30.0, ge=0.3, description="Seconds after which a silent owner loses its mission")
+    max_owners: int = Field(default=5, ge=1, description="Owners a mission may lose before it fails as poison")
+    goal_timeout_s: float = Field(
+        default=3_600.0, gt=0, description="Timeout of an attempt at a goal that declares none"
+    )
+    manage_streams: bool = Field(default=True, description="Create and update streams; false: only check them")
+    http_allow: Words = Field(default=(), description="Hosts that the http goal kinds may call (host or host:port)")
+    stop_grace_s: float = Field(default=3.0, ge=0, description="Seconds that running handlers get on SIGTERM")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe log level"
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto", description="auto: console on a terminal, else JSON"
+    )
 
 
 def load(**overrides: Any) -> Settings:

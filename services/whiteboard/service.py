@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from contracts import topology
-from services.runtime import chat_door, streams
+from services.runtime import chat_http, streams
 from services.runtime.bus import Bus
+from services.runtime.chat_door import ChatDoor
 from services.runtime.health import Health
 from services.runtime.http import create_app, serve_http
 from services.runtime.metrics import Metrics
@@ -42,8 +43,8 @@ async def _serve(settings: Settings, stop: Stop, bus: Bus, journal: Journal, ind
     health, metrics, feed = Health(), Metrics("whiteboard"), Feed(journal, index.last_seq)
     ingest = Ingest(bus, journal, index, feed, health, metrics)
     answers = app.Answers(journal, index, feed, lambda: ingest.lag)
-    door = chat_door.ChatDoor(bus, Writer(bus, topology.CHAT))
-    http = create_app([*app.routes(answers), *chat_door.routes(door)], health, metrics, settings)
+    door = ChatDoor(bus, Writer(bus, topology.CHAT))
+    http = create_app([*app.routes(answers), *chat_http.routes(door)], health, metrics, settings)
     for kind, answer in problems.ERRORS.items():
         http.add_exception_handler(kind, answer)
     try:

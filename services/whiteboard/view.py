@@ -141,12 +141,21 @@ def _changed(view: View | None, record: Record) -> View:
 
 def _goals(view: View, change: Change, time: str, *, over: bool) -> tuple[GoalView, ...]:
     goals = view.goals
-    said = change.goal or _implied(view, change)
+    said = _said(view, change)
     if said is not None:
         goals = tuple([_goal(goal, said, time) if goal.id == said.id else goal for goal in goals])
     if over:
         goals = tuple([_ended(goal, change.status, time) for goal in goals])
     return goals
+
+
+def _said(view: View, change: Change) -> GoalChange | None:
+    """Return what a record says about a goal; the outcome of an only goal carries its result once, as the mission's."""
+    if change.goal is None:
+        return _implied(view, change)
+    if len(view.goals) == 1 and change.status is Status.COMPLETED and change.goal.result == NULL:
+        return replace(change.goal, result=change.result)
+    return change.goal
 
 
 def _implied(view: View, change: Change) -> GoalChange | None:

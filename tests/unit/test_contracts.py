@@ -64,7 +64,7 @@ def test_every_error_says_something_and_has_an_exit_code() -> None:
         return [kind, *(below for child in kind.__subclasses__() for below in tree(child))]
 
     for kind in tree(errors.MissionsError):
-        if kind is not errors.Lost:
+        if kind.__module__ == errors.__name__ and kind is not errors.Lost:
             assert str(kind()).strip()
         assert 0 < kind.exit_code < 128
 

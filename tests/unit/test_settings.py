@@ -41,9 +41,12 @@ def test_a_bad_value_names_the_setting(monkeypatch: pytest.MonkeyPatch) -> None:
         settings.load()
 
 
-def test_lists_are_split_at_commas_and_spaces(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_split_at_commas_and_paths_may_have_blanks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISSIONS_QUEUES", "gpu, default")
+    monkeypatch.setenv("MISSIONS_GOALS", "/my goals/a.py, b")
     assert settings.load().queues == ("gpu", "default")
+    assert settings.load().goals == ("/my goals/a.py", "b")
+    assert settings.load(goals=("a,b", "c")).goals == ("a", "b", "c")
 
 
 def test_nats_is_found_in_the_documented_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

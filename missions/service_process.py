@@ -1,0 +1,131 @@
+"""One service as a child process: its command line, environment, log and readiness."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import site
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from contracts.errors import SetupError
+from missions.child import dying_with_parent
+from missions.ports import Port
+
+#: A second more than a service takes at most.
+STOP_WITHIN_S = 5.0
+_TAIL_BYTES = 8_192
+_ASK_WITHIN_S = 1.0
+
+
+class ServiceProcess:
+    """`python -m services.<service>` on `port`, logging to `log_file`. It ends with the thread that called `start`."""
+
+    def __init__(self, service: str, port: Port, env: Mapping[str, str], log_file: Path) -> None:
+        self.port = port
+        self.log_file = log_file
+        self._command = [sys.executable, "-P", "-m", f"services.{service}"]
+        self._env = {**env, "MISSIONS_HTTP_HOST": port.host, "MISSIONS_HTTP_PORT": str(port.number)}
+        self._log_start = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there, paused or not."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process id; raises `SetupError` where it does not run."""
+        if self._process is None or self._process.poll() is not None:
+            raise SetupError(f"{self._command[-1]} is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start the process, without waiting for it to be ready; raises `SetupError`."""
+        try:
+            self.log_file.parent.mkdir(parents=True, exist_ok=True)
+            with self.log_file.open("ab") as log:
+                self._log_start = log.tell()
+                self._process = subprocess.Popen(  # noqa: S603 - our own module, no shell
+                    dying_with_parent(self._command),
+                    env=self._env | {"PYTHONPATH": import_path(self._env)},
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,  # Ctrl-C is for its owner, who ends it in order
+                )
+        except OSError as error:
+            raise SetupError(f"cannot start {self._command[-1]}: {error}") from error
+
+    def terminate(self) -> None:
+        """Ask the process to end; it may be gone already."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)  # a paused one would not see the first
+
+    def stop(self) -> None:
+        """End the process in order, by SIGKILL where that takes over `STOP_WITHIN_S`."""
+        if self._process is None:
+            return
+        self.terminate()
+        try:
+            self._process.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process by SIGKILL, as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def pause(self) -> None:
+        """Freeze the process: connections stay open and nothing answers."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a frozen process go on."""
+        os.kill(self.pid, signal.SIGCONT)
+
+    def unready(self) -> str:
+        """Return why the service is not ready, or nothing when it is: what `/readyz` says."""
+        host = "127.0.0.1" if self.port.host == "0.0.0.0" else self.port.host  # noqa: S104 - compared, not bound
+        connection = http.client.HTTPConnection(host, self.port.number, timeout=_ASK_WITHIN_S)
+        try:
+            connection.request("GET", "/readyz")
+            answer = connection.getresponse()
+            return "" if answer.status == http.client.OK else answer.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as error:
+            return str(error) or type(error).__name__
+        finally:
+            connection.close()
+
+    def log_tail(self) -> str:
+        """Return the end of what this process logged since its last start."""
+        with suppress(OSError), self.log_file.open("rb") as log:
+            log.seek(max(self._log_start, self.log_file.stat().st_size - _TAIL_BYTES))
+            return log.read().decode(errors="replace")
+        return ""
+
+
+def last_words(log_tail: str) -> str:
+    """Return what a log ends with, in one line: the error of the last JSON line, or else the last line."""
+    last = next((line.strip() for line in reversed(log_tail.splitlines()) if line.strip()), "it said nothing")
+    with suppress(ValueError, AttributeError):
+        said = json.loads(last)
+        return str(said.get("error") or said.get("event") or last)
+    return last
+
+
+def import_path(env: Mapping[str, str]) -> str:
+    """Return the PYTHONPATH with which a child finds our packages, and not a `services` of the directory it is in."""
+    ours = str(Path(__file__).resolve().parents[1])
+    given = [place for place in env.get("PYTHONPATH", "").split(os.pathsep) if place]
+    installed = ours in {*site.getsitepackages(), site.getusersitepackages()}
+    return os.pathsep.join(given if installed or ours in given else [ours, *given])

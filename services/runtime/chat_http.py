@@ -1,0 +1,54 @@
+"""`POST /chat/integrated`: the door over HTTP, mounted by the orchestrator and the whiteboard."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from contracts import codec, subjects
+from contracts.errors import DecodeError
+from contracts.messages import ChatEvent
+from services.runtime.chat_door import ChatDoor
+from services.runtime.http import json_response
+
+
+class ChatRequest(BaseModel):
+    """The short form of a request; the body of a chat event is taken too."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    message: Annotated[str, Field(min_length=1, max_length=65_536)]
+    conversation: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] = subjects.DEFAULT_CONVERSATION
+    sender: Annotated[str, Field(max_length=256)] = ""
+    id: Annotated[str, Field(max_length=256)] = ""
+
+
+def routes(door: ChatDoor) -> list[Route]:
+    """Return the route of the door, mounted by the orchestrator and the whiteboard."""
+
+    async def chat_integrated(request: Request) -> Response:
+        event = parse(await request.body())
+        mission_id = await door.publish(event)
+        body = {"mission_id": mission_id, "conversation": event.conversation, "status": "accepted"}
+        return json_response(body, 202, {"Location": f"/missions/{mission_id}"})
+
+    return [Route("/chat/integrated", chat_integrated, methods=["POST"])]
+
+
+def parse(body: bytes) -> ChatEvent:
+    """Read either form of the request body; raises `DecodeError`."""
+    content = codec.decode_any(body)
+    if not isinstance(content, dict):
+        raise DecodeError('the body is not a JSON object: send {"message": "…"} or a chat event')
+    if "message" not in content:
+        return codec.decode_chat_event(body, conversation=subjects.DEFAULT_CONVERSATION, fallback_id="")
+    try:
+        short = ChatRequest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DecodeError(first["msg"], pointer="/" + "/".join(str(part) for part in first["loc"])) from error
+    return ChatEvent(id=short.id, conversation=short.conversation, sender=short.sender, text=short.message)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.support.broker import Broker, connected
+from tests.support.eventually import eventually
+from tests.support.watching import Process, assert_same, complete
+
+KILLS = 4
+
+
+@pytest.mark.timeout(90)
+async def test_the_journal_of_a_whiteboard_killed_under_load_is_the_stream(nats_url: str, tmp_path: Path) -> None:
+    async with connected(nats_url) as broker:
+        process = Process(nats_url, tmp_path)
+        file = tmp_path / "journal" / "missions.jsonl"
+        load = asyncio.ensure_future(_load(broker))
+        try:
+            for _ in range(KILLS):
+                await _grows(file, 20_000)
+                process.end(signal.SIGKILL)
+                process.start()
+            load.cancel()
+            seq = (await broker.bus.stream_state("MISSIONS")).last_seq
+            await process.board.reaches(seq)
+            await assert_same(broker, process.board)
+            stats = await process.board.get("/stats")
+            assert stats["journal"]["damaged_lines"] == stats["journal"]["gaps"] == stats["records"]["illegal"] == 0
+            assert process.end(signal.SIGTERM) == 0
+        finally:
+            load.cancel()
+            process.end(signal.SIGKILL)
+
+
+async def _load(broker: Broker) -> None:
+    while True:
+        await complete(broker, 40)
+
+
+async def _grows(file: Path, size_bytes: int) -> None:
+    enough = _size(file) + size_bytes
+    await eventually(lambda: _size(file) > enough, 20)
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.exists() else 0
