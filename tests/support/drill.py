@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx2
 
-from contracts import ids, subjects, topology
+from contracts import subjects, topology
 from contracts.errors import MissionsError
 from contracts.messages import ChatEvent
 from missions import Client
@@ -191,25 +191,6 @@ async def _redeliver_soon(bus: Bus) -> None:
         if spec.config["ack_policy"] == "explicit":
             config = spec.config | {"ack_wait": int(REDELIVERY_S * 1e9)}
             await bus.api(f"CONSUMER.CREATE.{spec.stream}.{spec.name}", {"stream_name": spec.stream, "config": config})
-
-
-def mixed(count: int, name: str = "evt") -> list[ChatEvent]:
-    """Return chat events of every sort: one goal, several goals, some that take a while, fail or are refused."""
-    texts = (
-        "/run echo text=hi",
-        "/run echo text=a\n/run echo text=b\n/run echo text=c",
-        "/run sleep seconds=0.2",
-    )
-    rare = {7: "/run fail message=boom", 23: "/run no.such.kind", 41: "what is this?"}
-    return [
-        ChatEvent(id=f"{name}-{n}", conversation=f"room-{n % 7}", text=rare.get(n % 50, texts[n % len(texts)]))
-        for n in range(count)
-    ]
-
-
-def mission_id(event: ChatEvent) -> str:
-    """Return the id of the mission of a chat event."""
-    return ids.mission_id(event.conversation, event.id)
 
 
 def running(stack: Stack, name: str) -> subprocess.Popen[bytes]:

@@ -1,0 +1,74 @@
+"""What nats-py does that our runtime works around."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import nats as nats_py
+import pytest
+from nats.errors import TimeoutError as NatsTimeoutError
+
+from missions.nats_server import NatsServer
+from tests.support.eventually import eventually
+from tests.support.raw_nats import connected, error_code
+
+
+async def freeze(server: NatsServer) -> None:
+    """Pause the server, and wait until the last of its threads stands still."""
+    server.pause()
+    await eventually(lambda: all(is_stopped(task) for task in Path(f"/proc/{server.pid}/task").iterdir()))
+
+
+def is_stopped(task: Path) -> bool:
+    return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+async def test_a_pong_that_comes_after_its_rtt_timed_out_ends_the_read_loop(nats_server: NatsServer) -> None:
+    async with connected(nats_server.url) as nats:
+        reading = nats.client._reading_task
+        assert reading is not None
+        await freeze(nats_server)
+        with pytest.raises(NatsTimeoutError):
+            await nats.client.rtt(timeout=1)
+        assert not reading.done()
+        nats_server.resume()
+        await eventually(reading.done)
+
+
+async def test_a_ping_that_is_waited_for_without_being_given_up_survives_a_late_pong(nats_server: NatsServer) -> None:
+    async with connected(nats_server.url) as nats:
+        await freeze(nats_server)
+        ping = asyncio.ensure_future(nats.client.rtt(timeout=60))
+        await asyncio.wait({ping}, timeout=0.2)
+        assert not ping.done()
+        nats_server.resume()
+        assert await ping > 0
+        await nats.client.flush(timeout=5)
+
+
+async def test_wildcards_and_foreign_letters_in_a_published_subject_are_stored(nats_url: str) -> None:
+    async with connected(nats_url) as nats:
+        await nats.stream("S", "s.*")
+        for subject in ("s.*", "s.>", "s.é", "s.\x00"):
+            assert error_code(await nats.publish(subject)) == 0
+        assert await nats.messages("S") == 4
+
+
+async def test_headers_and_body_together_over_max_payload_end_the_connection_for_good(nats_url: str) -> None:
+    closed = asyncio.Event()
+
+    async def on_close() -> None:
+        closed.set()
+
+    client = await nats_py.connect(nats_url, closed_cb=on_close, max_reconnect_attempts=-1)
+    await client.publish("s", b"x" * (client.max_payload - 10), headers={"name": "y" * 100})
+    await asyncio.wait_for(closed.wait(), 10)
+    assert client.is_closed
+
+
+async def test_an_ack_without_a_consumer_seems_to_work(nats_url: str) -> None:
+    async with connected(nats_url) as nats:
+        await nats.client.publish("$JS.ACK.S.c.1.1.1.1.0", b"+ACK")
+        await nats.client.flush(timeout=5)
+        assert nats.client.is_connected
