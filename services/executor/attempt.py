@@ -4,80 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from time import monotonic
 
 from contracts import codec
-from contracts.errors import WriteError
 from contracts.lifecycle import Status
 from contracts.messages import Goal, GoalStatus, Mission
 from services.executor import claiming, runner
-from services.executor.context import Context
 from services.executor.executor import Executor
-from services.executor.ledger import Cancelling, Ledger
+from services.executor.ledger import Cancelling
+from services.executor.ownership import Attempt, Released
 from services.executor.registry import Handler
-from services.executor.runner import Outcome, Plan
+from services.executor.runner import Outcome
 from services.executor.trying import GoalFailed, try_goal
 from services.runtime.incoming import Incoming
-
-
-class Released(WriteError):
-    """This process stops: the mission goes back to the queue without an outcome."""
-
-
-@dataclass
-class Attempt:
-    """One ownership of a mission by this process."""
-
-    mission: Mission
-    work: Incoming
-    ledger: Ledger
-    plan: Plan
-    contexts: dict[str, Context] = field(default_factory=dict)  #: of the goals that run now, by goal id
-    beaten_at: float = field(default_factory=monotonic)
-    progress_at: float = field(default_factory=monotonic)
-    _performer: asyncio.Task[None] | None = None
-    _why: Exception | None = None
-
-    def interrupt(self, why: Exception) -> None:
-        """Stop performing, for this reason; once the outcome is being written it is too late."""
-        if self._performer is not None and self._why is None:
-            self._why = why
-            self._performer.cancel()
-
-    @property
-    def goes_on(self) -> bool:
-        """Whether nobody has asked it to stop."""
-        return self._why is None
-
-    def interrupt_if_fenced(self, head: int) -> None:
-        """Look at once whether a head that is not ours took the mission away; the next beat would tell as well."""
-        if head != self.ledger.head:
-            self.beaten_at = float("-inf")
-
-    @asynccontextmanager
-    async def interruptible(self) -> AsyncIterator[None]:
-        """Turn an interruption of the inside into its reason, raised; any other cancellation passes."""
-        self._performer = asyncio.current_task()
-        try:
-            yield
-        except asyncio.CancelledError:
-            if self._why is None or self._performer is None:
-                raise
-            self._performer.uncancel()
-            raise self._why from None
-        finally:
-            self._performer = None
-
-    def progressed(self) -> Iterator[GoalStatus]:
-        """Yield what running goals said about their progress since the last call."""
-        for context in list(self.contexts.values()):
-            if progress := context.take_progress():
-                yield GoalStatus(
-                    id=context.goal_id, kind=context.kind, status="active", attempt=context.attempt, progress=progress
-                )
 
 
 async def run_mission(work: Incoming, executor: Executor) -> None:

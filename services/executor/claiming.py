@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import time
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -13,12 +12,10 @@ from contracts.errors import ContractError, Lost
 from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Failure, Mission, StatusRecord
 from services.executor import runner
+from services.executor.executor import Executor
 from services.executor.ledger import Ledger
 from services.executor.runner import Outcome, Plan
 from services.runtime.incoming import Incoming, Stored
-
-if TYPE_CHECKING:
-    from services.executor.executor import Executor
 
 log = structlog.get_logger()
 

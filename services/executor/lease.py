@@ -10,19 +10,16 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import structlog
 
 from contracts.errors import Lost, MissionsError
 from services.executor.ledger import Cancelling
+from services.executor.ownership import Attempt
 from services.executor.runner import PROGRESS
 from services.runtime.bus import ApiError, Bus
 from services.runtime.consumer import IN_PROGRESS
 from services.runtime.process import Stop
-
-if TYPE_CHECKING:
-    from services.executor.attempt import Attempt
 
 log = structlog.get_logger()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING
 
 from msgspec import Raw
 from pydantic_core import PydanticSerializationError, to_jsonable_python
@@ -14,11 +13,9 @@ from contracts.errors import ContractError, TooLarge
 from contracts.messages import Failure, Goal
 from services.executor import runner
 from services.executor.context import Context, Reject
+from services.executor.executor import Executor
+from services.executor.ownership import Attempt
 from services.executor.registry import Handler
-
-if TYPE_CHECKING:
-    from services.executor.attempt import Attempt
-    from services.executor.executor import Executor
 
 #: A record holds the result twice at most, and must stay below what a message may have.
 MAX_RESULT_BYTES = 96 * 1024

@@ -15,10 +15,10 @@ from time import monotonic
 import structlog
 
 from contracts import headers as names
-from contracts.codec import MAX_MESSAGE_BYTES, event_id_of
-from contracts.errors import ContractError, Lost, MaybeStored, StreamFull, TooLarge
+from contracts.codec import MAX_MESSAGE_BYTES
+from contracts.errors import ContractError, MaybeStored, TooLarge
+from services.runtime import refusals
 from services.runtime.bus import ApiError, Bus, PubAck, Unanswered
-from services.runtime.incoming import Stored
 
 log = structlog.get_logger()
 
@@ -30,11 +30,6 @@ _FEW = 5
 #: A further batch may overtake the wire only when this many wait; else they gather.
 _WORTH_A_FLIGHT = 64
 _MAX_IN_FLIGHT = 4
-
-_WRONG_LAST_SEQ = frozenset({10071, 10164})
-_STREAM_FULL = 10077
-_NOT_NOW = frozenset({10008, 0})
-_REFUSED_FOR_GOOD = frozenset({10060, 10054, 10166, 10111, 10188, 10052})
 
 
 class _Write:
@@ -184,14 +179,14 @@ class Writer:
     async def _settle(self, write: _Write) -> None:
         """Store one message, repeating the same bytes until the broker says what became of them."""
         error: Exception = MaybeStored()
-        for pause in _pauses(self._within_s):
+        for pause in pauses(self._within_s):
             try:
                 write.succeed(await self._publish(write))
             except Unanswered as unanswered:
                 error = MaybeStored(f"{write.subject}: {unanswered}")
             except ApiError as refusal:
-                if refusal.err_code not in _NOT_NOW:
-                    write.fail(_refused(write.subject, refusal))
+                if refusal.err_code not in refusals.NOT_NOW:
+                    write.fail(refusals.error_of(write.subject, refusal))
                     return
                 error = MaybeStored(f"{write.subject}: {refusal}")
             except Exception as final:  # noqa: BLE001 - whatever it is, the writer of this record must learn it
@@ -205,7 +200,7 @@ class Writer:
         try:
             ack = await self._bus.publish_acked(write.subject, write.data, write.header())
         except ApiError as refusal:
-            if refusal.err_code in _WRONG_LAST_SEQ:
+            if refusal.err_code in refusals.WRONG_LAST_SEQ:
                 return await self._whose(write)
             raise
         if ack.stream != self._stream:
@@ -221,22 +216,10 @@ class Writer:
         if head is not None and head.data == write.data:
             self.acks_recognised += 1
             return PubAck(self._stream, head.seq)
-        raise _lost(write.subject, head)
+        raise refusals.lost(write.subject, head)
 
 
-def _lost(subject: str, head: Stored | None) -> Lost:
-    return Lost(subject, head_event_id=event_id_of(head.data) if head else "", head_seq=head.seq if head else 0)
-
-
-def _refused(subject: str, refusal: ApiError) -> Exception:
-    if refusal.err_code == _STREAM_FULL:
-        return StreamFull(f"the stream of {subject} is full: {refusal}")
-    if refusal.err_code in _REFUSED_FOR_GOOD:
-        return ContractError(f"the broker refuses {subject}: {refusal}")
-    return MaybeStored(f"{subject}: {refusal}")
-
-
-def _pauses(seconds: float) -> Iterator[float]:
+def pauses(seconds: float) -> Iterator[float]:
     """Yield growing pauses with jitter, 50 ms to 2 s, until the time is up."""
     until = monotonic() + seconds
     pause = 0.05
