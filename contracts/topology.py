@@ -92,10 +92,13 @@ def _explicit(lease_s: float) -> dict[str, Any]:
     return {"ack_policy": "explicit", "ack_wait": int(lease_s * _SECOND), "max_ack_pending": 10_000}
 
 
+#: What an orchestrator that died held comes back after this; a repeat that overtakes a slow write is harmless.
+_ORCHESTRATOR_S = 10
+
 CONSUMERS: tuple[ConsumerSpec, ...] = (
-    _consumer(CHAT, ORCHESTRATOR, filter_subjects=["chat.events", "chat.events.*"], **_explicit(30)),
-    _consumer(SCHEDULES, ORCHESTRATOR, filter_subject=subjects.CHAT_DUE_ALL, **_explicit(30)),
-    _consumer(MISSIONS, ORCHESTRATOR, filter_subject=subjects.STATUS_ALL, **_explicit(30)),
+    _consumer(CHAT, ORCHESTRATOR, filter_subjects=["chat.events", "chat.events.*"], **_explicit(_ORCHESTRATOR_S)),
+    _consumer(SCHEDULES, ORCHESTRATOR, filter_subject=subjects.CHAT_DUE_ALL, **_explicit(_ORCHESTRATOR_S)),
+    _consumer(MISSIONS, ORCHESTRATOR, filter_subject=subjects.STATUS_ALL, **_explicit(_ORCHESTRATOR_S)),
     _consumer(MISSIONS, WHITEBOARD, ack_policy="none"),
 )
 

@@ -6,7 +6,6 @@ import fcntl
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 from contextlib import suppress
@@ -15,7 +14,7 @@ from typing import BinaryIO, Self
 from urllib.parse import urlsplit
 
 from contracts.errors import SetupError
-from missions.child import dying_with_parent
+from missions.child import ChildProcess, dying_with_parent
 from missions.nats_binary import SETTING, check_version, find_server
 from missions.nats_config import HOST, render_config
 
@@ -23,12 +22,11 @@ __all__ = ["NatsServer", "check_version", "find_server"]
 
 _POLL_S = 0.002
 _READY_WITHIN_S = 60.0
-_STOP_WITHIN_S = 5.0
 _LOG_PREFIX = re.compile(r"^\[\d+\] \S+ \S+ \[[A-Z]{3}\] ")
 _BUSY = re.compile(r":(\d+): bind: address already in use")
 
 
-class NatsServer:
+class NatsServer(ChildProcess):
     """A nats-server on `data_dir`, which holds its store, configuration and log; one server per directory.
 
     It ends with the thread that called `start`: call it from one that lives as long as the server must. Port 0 is a
@@ -50,7 +48,7 @@ class NatsServer:
         self.monitor_port = 0
         self._sync_always = sync_always
         self._binary = binary
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__("nats-server")
 
     def __enter__(self) -> Self:
         self.start()
@@ -69,18 +67,6 @@ class NatsServer:
         """Where `/varz` and `/healthz` are."""
         return f"http://{HOST}:{self.monitor_port}"
 
-    @property
-    def running(self) -> bool:
-        """Whether the process is there, paused or not."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """The process id of the running server."""
-        if self._process is None or self._process.poll() is not None:
-            raise SetupError("nats-server is not running")
-        return self._process.pid
-
     def start(self) -> None:
         """Start the server and return when JetStream is ready; nothing happens where it runs already."""
         if self.running:
@@ -92,31 +78,6 @@ class NatsServer:
         except OSError as error:
             raise SetupError(f"nats-server cannot use {error.filename or self.data_dir}: {error.strerror}") from error
         self._wait_until_ready(log_start)
-
-    def stop(self) -> None:
-        """End the server in order, by SIGKILL where that takes over 5 s; it may be gone already."""
-        if self._process is None:
-            return
-        self._process.terminate()
-        self._process.send_signal(signal.SIGCONT)  # a paused one would not see the first
-        try:
-            self._process.wait(_STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def kill(self) -> None:
-        """End the server by SIGKILL, as a crash would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def pause(self) -> None:
-        """Freeze the server: connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a frozen server go on."""
-        os.kill(self.pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop the server if it runs, and start it on the same ports and store."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import site
 import subprocess
 import sys
@@ -14,16 +13,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from contracts.errors import SetupError
-from missions.child import dying_with_parent
+from missions.child import ChildProcess, dying_with_parent
 from missions.ports import Port
 
-#: A second more than a service takes at most.
-STOP_WITHIN_S = 5.0
 _TAIL_BYTES = 8_192
 _ASK_WITHIN_S = 1.0
 
 
-class ServiceProcess:
+class ServiceProcess(ChildProcess):
     """`python -m services.<service>` on `port`, logging to `log_file`. It ends with the thread that called `start`."""
 
     def __init__(self, service: str, port: Port, env: Mapping[str, str], log_file: Path) -> None:
@@ -32,19 +29,7 @@ class ServiceProcess:
         self._command = [sys.executable, "-P", "-m", f"services.{service}"]
         self._env = {**env, "MISSIONS_HTTP_HOST": port.host, "MISSIONS_HTTP_PORT": str(port.number)}
         self._log_start = 0
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is there, paused or not."""
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        """The process id; raises `SetupError` where it does not run."""
-        if self._process is None or self._process.poll() is not None:
-            raise SetupError(f"{self._command[-1]} is not running")
-        return self._process.pid
+        super().__init__(self._command[-1])
 
     def start(self) -> None:
         """Start the process, without waiting for it to be ready; raises `SetupError`."""
@@ -62,36 +47,6 @@ class ServiceProcess:
                 )
         except OSError as error:
             raise SetupError(f"cannot start {self._command[-1]}: {error}") from error
-
-    def terminate(self) -> None:
-        """Ask the process to end; it may be gone already."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process.send_signal(signal.SIGCONT)  # a paused one would not see the first
-
-    def stop(self) -> None:
-        """End the process in order, by SIGKILL where that takes over `STOP_WITHIN_S`."""
-        if self._process is None:
-            return
-        self.terminate()
-        try:
-            self._process.wait(STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
-    def kill(self) -> None:
-        """End the process by SIGKILL, as a crash would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def pause(self) -> None:
-        """Freeze the process: connections stay open and nothing answers."""
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        """Let a frozen process go on."""
-        os.kill(self.pid, signal.SIGCONT)
 
     def unready(self) -> str:
         """Return why the service is not ready, or nothing when it is: what `/readyz` says."""

@@ -12,12 +12,13 @@ from typing import Any, Self, TypedDict
 
 from contracts.errors import SetupError
 from missions import ports
+from missions.child import STOP_WITHIN_S
 from missions.data_dir import DataDir
 from missions.keeper import Keeper, OnEvent, warn
 from missions.nats_server import NatsServer
 from missions.ports import Port
 from missions.readiness import await_ready
-from missions.service_process import STOP_WITHIN_S, ServiceProcess
+from missions.service_process import ServiceProcess
 
 READY_WITHIN_S = 30.0
 _NATS = "nats"

@@ -44,9 +44,9 @@ class Executor:
         self.leases = Leases(bus, lease_s)
         self.places: dict[str, Place] = {"loop": HandlerLoop(), "thread": HandlerThreads(settings.threads)}
         self.actor = f"executor/{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-        self._outcomes = metrics.counter("missions_ended", "Missions this executor ended", ("status", "reason"))
+        self._outcomes = metrics.counter("ended", "Missions this executor ended", ("status", "reason"))
         self._goal_seconds = metrics.histogram("goal_seconds", "Run time of tries at goals", ("kind",))
-        metrics.gauge("missions_owned", "Missions owned now").set_function(lambda: len(self.leases))
+        metrics.gauge("owned", "Missions owned now").set_function(lambda: len(self.leases))
 
     def handler(self, kind: str) -> Handler:
         """Return the handler of a kind that was checked at the claim."""
