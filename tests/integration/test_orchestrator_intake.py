@@ -181,6 +181,24 @@ async def test_an_outcome_is_replied_once_also_by_an_orchestrator_that_did_not_p
         assert (await nats.reply(bad, "error")).text == "Failed (handler_error): ValueError: no"
 
 
+async def test_an_outcome_that_is_delivered_again_is_not_replied_again(nats: Broker) -> None:
+    async with orchestrator(nats.settings):
+        await nats.say(ChatEvent(id="1", conversation="ops", text="/run echo"))
+        mission = await nats.proposal("ops", "1")
+        active = await nats.write_status(mission, Status.ACTIVE)
+        await nats.write_status(mission, Status.COMPLETED, expected=active, result="x")
+        await nats.reply(mission, "result")
+        await eventually(lambda: nats.consumed(MISSIONS))
+    said = await nats.count(CHAT)
+    for stream in (MISSIONS, CHAT):
+        await nats.bus.reset_consumer(stream, "orchestrator", 1)
+    async with orchestrator(nats.settings):
+        await eventually(lambda: nats.consumed(MISSIONS))
+        await eventually(nats.consumed)
+    assert await nats.count(CHAT) == said
+    assert await nats.count(MISSIONS) == 3
+
+
 async def test_a_scheduled_event_is_a_new_mission_at_each_firing(running: Broker) -> None:
     at = datetime.now(UTC).isoformat().replace("+00:00", "Z")
     body = msgspec.json.encode(ChatEvent(id="always the same", text="/run echo"))
