@@ -177,9 +177,23 @@ class _Server(uvicorn.Server):
 
 async def serve_http(app: Starlette, settings: Settings, port: int, stop: Stop) -> None:
     """Serve until `stop`, then let open requests end within two seconds. `port` is used where none is set."""
-    listener = bind(settings.http_host, port if settings.http_port is None else settings.http_port)
-    _warn_if_open(settings)
-    config = uvicorn.Config(
+    wanted = port if settings.http_port is None else settings.http_port
+    with contextlib.closing(bind(settings.http_host, wanted)) as listener:
+        _warn_if_open(settings)
+        log.info("http_listening", host=settings.http_host, port=listener.getsockname()[1])
+        server = _Server(_config(app))
+        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
+        wish = asyncio.ensure_future(stop.wait())
+        try:
+            await asyncio.wait({serving, wish}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            server.should_exit = True
+            wish.cancel()
+            await serving
+
+
+def _config(app: Starlette) -> uvicorn.Config:
+    return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
@@ -189,14 +203,6 @@ async def serve_http(app: Starlette, settings: Settings, port: int, stop: Stop) 
         timeout_graceful_shutdown=2,
         limit_concurrency=4_096,
     )
-    server = _Server(config)
-    log.info("http_listening", host=settings.http_host, port=listener.getsockname()[1])
-    serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-    wish = asyncio.ensure_future(stop.wait())
-    await asyncio.wait({serving, wish}, return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    wish.cancel()
-    await serving
 
 
 def _warn_if_open(settings: Settings) -> None:
