@@ -8,6 +8,7 @@ from contracts import codec, subjects, topology
 from contracts.errors import MissionsError
 from services.executor.registry import Registry
 from services.runtime.bus import Bus
+from services.runtime.health import Health
 from services.runtime.process import Stop
 from services.runtime.writer import Writer
 
@@ -16,10 +17,11 @@ log = structlog.get_logger()
 #: Well within the age after which the broker forgets an announcement.
 EVERY_S = 600.0
 _AGAIN_S = 5.0
+PART = "goal kinds"
 
 
-async def announce(bus: Bus, registry: Registry, queues: tuple[str, ...], stop: Stop) -> None:
-    """Announce every kind on every queue, now and every ten minutes, until `stop`."""
+async def announce(bus: Bus, registry: Registry, queues: tuple[str, ...], health: Health, stop: Stop) -> None:
+    """Announce every kind on every queue, now and every ten minutes, until `stop`; ready once that was done."""
     writer = Writer(bus, topology.KINDS)
     pause = 0.0
     while not await stop.wait(pause):
@@ -28,7 +30,9 @@ async def announce(bus: Bus, registry: Registry, queues: tuple[str, ...], stop: 
                 for handler in registry:
                     data = codec.encode(handler.announcement(queue))
                     await writer.write(subjects.kind(queue, handler.kind), data, expected=None)
+            health.green(PART)
             pause = EVERY_S
         except MissionsError as error:
+            health.red(PART, f"goal kinds are not announced: {error}")
             log.warning("kinds_not_announced", error=str(error))
             pause = _AGAIN_S

@@ -55,6 +55,8 @@ def _from_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
+    except SetupError:
+        raise
     except Exception as error:
         raise SetupError(f"cannot load goals from {path}: {type(error).__name__}: {error}") from error
     return module

@@ -98,6 +98,8 @@ def goal(
     The function stays callable as it is. Raises `InvalidIdentifier` for a bad kind.
     """
     retry = RetryPolicy(max_attempts=retries + 1, backoff_s=backoff, max_backoff_s=max(max_backoff, backoff))
+    if not isinstance(kind, str):
+        raise SetupError(f'{_where(kind)}: @goal needs the name of the kind: @goal("{kind.__name__}")')
     declared = Declared(check_kind(kind), retry, timeout, tuple(phrases))
 
     def mark(function: Function) -> Function:

@@ -29,11 +29,12 @@ UNKNOWN_KIND = "unknown_kind"
 BAD_PARAMS = "bad_params"
 BAD_PLAN = "bad_plan"
 RESULT_TOO_LARGE = "result_too_large"
+BAD_RESULT = "bad_result"
 POISON = "poison"
 USER = "user"
 
 #: Reasons after which a goal is never tried again.
-FINAL = frozenset({HANDLER_REJECTED, RESULT_TOO_LARGE})
+FINAL = frozenset({HANDLER_REJECTED, RESULT_TOO_LARGE, BAD_RESULT})
 
 
 @dataclass(frozen=True)

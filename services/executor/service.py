@@ -8,8 +8,7 @@ from functools import partial
 
 from contracts import subjects, topology
 from contracts.errors import SetupError
-from services.executor import attempt, loading
-from services.executor.announcing import announce
+from services.executor import announcing, attempt, loading
 from services.executor.executor import Executor
 from services.executor.registry import Registry
 from services.runtime import streams
@@ -43,9 +42,14 @@ async def serve(
         bus = await Bus.connect(settings, _SERVICE)
         stack.push_async_callback(bus.close)
         await streams.apply(bus, settings.queues, settings.lease_s, manage=settings.manage_streams)
+        health.expect(announcing.PART)
         executor = Executor(bus, registry, settings, metrics, await _lease(bus, settings))
         stack.callback(executor.close)
-        parts = [bus.watch(stop), executor.leases.keep(stop), announce(bus, registry, settings.queues, stop)]
+        parts = [
+            bus.watch(stop),
+            executor.leases.keep(stop),
+            announcing.announce(bus, registry, settings.queues, health, stop),
+        ]
         parts += [_consume(queue, executor, health, metrics, stop) for queue in settings.queues]
         if http:
             parts.append(serve_http(create_app([], health, metrics, settings), settings, DEFAULT_PORT, stop))

@@ -49,6 +49,9 @@ async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, e
     try:
         with executor.timed(goal.kind):
             result = await within(seconds, executor, handler, partial(handler.function, *positional, **arguments))
+    except GoalFailed as failed:
+        context.log.warning("goal_failed", kind=goal.kind, reason=failed.reason, exc_info=failed.__cause__)
+        raise
     finally:
         context.stop()
         del attempt.contexts[goal.id]
@@ -102,4 +105,5 @@ def _by_pydantic(result: object) -> bytes:
     except TooLarge:
         raise
     except (PydanticSerializationError, ContractError, ValueError, RecursionError) as error:
-        raise GoalFailed(runner.HANDLER_REJECTED, Failure(type="BadResult", message=str(error)[:500])) from error
+        message = f"the result cannot be written as JSON: {error}"[:500]
+        raise GoalFailed(runner.BAD_RESULT, Failure(type="BadResult", message=message)) from error

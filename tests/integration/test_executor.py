@@ -173,7 +173,7 @@ def refuses() -> None:
     ("kind", "status", "reason"),
     [
         ("report", "completed", "ok"),
-        ("strange", "failed", "handler_rejected"),
+        ("strange", "failed", "bad_result"),
         ("huge", "failed", "result_too_large"),
         ("deep", "failed", "result_too_large"),
         ("exits", "failed", "handler_error"),

@@ -135,3 +135,10 @@ def test_params_may_be_called_like_a_method_of_the_model() -> None:
     def shadows(json: int, copy: str = "c") -> None: ...
 
     assert handler(shadows).validate({"json": 3}) == {"json": 3, "copy": "c"}
+
+
+def test_the_decorator_without_its_kind_says_how_to_write_it(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.py"
+    bare.write_text("from missions import goal\n@goal\ndef mine(): ...\n")
+    with pytest.raises(SetupError, match=r'bare\.py:2: .*@goal\("mine"\)'):
+        load_registry((str(bare),))
