@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
+
+from structlog.contextvars import bind_contextvars
 
 from contracts import codec
+from contracts.errors import ContractError
 from contracts.lifecycle import Status
 from contracts.messages import Goal, GoalStatus, Mission
 from services.executor import claiming, runner
@@ -21,14 +25,23 @@ from services.runtime.incoming import Incoming
 async def run_mission(work: Incoming, executor: Executor) -> None:
     """Own one mission, from claim to outcome; returning means that its work item is done with."""
     mission = codec.decode_mission(work.data)
+    bind_contextvars(mission_id=mission.mission_id)  # of this task alone
     claimed = await claiming.claim(mission, work, executor)
     if claimed is None:
         return
     attempt = Attempt(mission, work, *claimed)
     with executor.leases.hold(attempt):
         outcome = await perform(attempt, executor)
-        await attempt.ledger.settle(outcome)
+        await settle(attempt, outcome)
     executor.count(outcome)
+
+
+async def settle(attempt: Attempt, outcome: Outcome) -> None:
+    """Write the outcome; one that is too large loses its result, which the records of its goals hold as well."""
+    try:
+        await attempt.ledger.settle(outcome)
+    except ContractError:
+        await attempt.ledger.settle(replace(outcome, result=None))
 
 
 async def perform(attempt: Attempt, executor: Executor) -> Outcome:
@@ -46,6 +59,8 @@ async def perform(attempt: Attempt, executor: Executor) -> Outcome:
     except Released:
         await attempt.ledger.note(runner.RELEASED, reason="executor_stopping")
         raise
+    except ContractError as error:  # a record that nobody could read: the mission ends all the same
+        return Outcome(Status.FAILED, runner.UNWRITABLE, error=runner.failure(error))
 
 
 def seconds_left(mission: Mission) -> float | None:

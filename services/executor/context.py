@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,7 @@ from typing import Any
 import structlog
 
 from contracts.messages import Progress
+from services.executor.runner import readable
 
 
 class Reject(Exception):
@@ -45,8 +47,13 @@ class Context:
         return structlog.get_logger().bind(mission_id=self.mission_id, goal=self.goal_id, attempt=self.attempt)
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
-        """Say how far it is, as often as you like: at most one record a second is written, the last one counts."""
-        self._progress[:] = [Progress(done=done, total=total, note=note[:256])]
+        """Say how far it is, as often as you like: at most one record a second is written, the last one counts.
+
+        Raises `ValueError` for what is no number, such as NaN.
+        """
+        if not (math.isfinite(done) and math.isfinite(total or 0)):
+            raise ValueError(f"progress is counted in numbers, not {done} of {total}")
+        self._progress[:] = [Progress(done=done, total=total, note=readable(note[:256]))]
 
     def stop(self) -> None:
         """Ask the handler to stop; called by the executor."""

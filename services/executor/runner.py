@@ -9,6 +9,8 @@ from typing import Any
 from contracts.lifecycle import Status
 from contracts.messages import Failure, Goal, GoalStatus, Mission, RetryPolicy, StatusRecord
 
+_MAX_MESSAGE = 2_000
+
 #: Phases of an `active` record.
 CLAIMED = ""
 GOAL_DONE = "goal_done"
@@ -30,6 +32,7 @@ BAD_PARAMS = "bad_params"
 BAD_PLAN = "bad_plan"
 RESULT_TOO_LARGE = "result_too_large"
 BAD_RESULT = "bad_result"
+UNWRITABLE = "unwritable"
 POISON = "poison"
 USER = "user"
 
@@ -151,4 +154,9 @@ def _result(goal_ids: list[str], results: Mapping[str, Any]) -> Any:
 
 def failure(error: BaseException) -> Failure:
     """Describe an exception in what a reader of the whiteboard needs."""
-    return Failure(type=type(error).__name__, message=str(error)[:2_000])
+    return Failure(type=type(error).__name__, message=readable(str(error)[:_MAX_MESSAGE]))
+
+
+def readable(text: str) -> str:
+    """Return text that UTF-8 can carry: half of a surrogate pair becomes a question mark."""
+    return text.encode(errors="replace").decode()

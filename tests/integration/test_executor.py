@@ -154,6 +154,26 @@ def deep() -> list[Any]:
     return nested
 
 
+@goal("surrogate.error")
+def surrogate_error() -> None:
+    raise ValueError("half a pair: \ud800")
+
+
+@goal("surrogate.result")
+def surrogate_result() -> str:
+    return "half a pair: \ud800"
+
+
+@goal("not.a.number")
+def not_a_number(ctx: Context) -> None:
+    ctx.progress(float("nan"))
+
+
+@goal("large")
+def large() -> str:
+    return "x" * 90_000
+
+
 @goal("exits")
 async def exits() -> None:
     raise SystemExit(3)
@@ -169,6 +189,9 @@ def refuses() -> None:
     raise Reject("never")
 
 
+STRANGE = (report, strange, huge, deep, surrogate_error, surrogate_result, not_a_number, exits, exits_sync, refuses)
+
+
 @pytest.mark.parametrize(
     ("kind", "status", "reason"),
     [
@@ -176,6 +199,9 @@ def refuses() -> None:
         ("strange", "failed", "bad_result"),
         ("huge", "failed", "result_too_large"),
         ("deep", "failed", "result_too_large"),
+        ("surrogate.error", "failed", "handler_error"),
+        ("surrogate.result", "failed", "bad_result"),
+        ("not.a.number", "failed", "handler_error"),
         ("exits", "failed", "handler_error"),
         ("exits.sync", "failed", "handler_error"),
         ("refuses", "failed", "handler_rejected"),
@@ -184,15 +210,19 @@ def refuses() -> None:
 async def test_whatever_a_handler_does_the_mission_ends_and_the_executor_goes_on(
     nats_url: str, kind: str, status: str, reason: str
 ) -> None:
-    async with (
-        connected(nats_url) as broker,
-        executing(broker.settings, report, strange, huge, deep, exits, exits_sync, refuses),
-    ):
+    async with connected(nats_url) as broker, executing(broker.settings, *STRANGE):
         records = await run(broker, Goal(id="g1", kind=kind))
         assert (records[-1].status, records[-1].reason) == (status, reason)
         if kind == "report":
             assert records[-1].result == {"name": "g1", "pages": 1}
         assert (await run(broker, Goal(id="g1", kind="echo")))[-1].status == Status.COMPLETED
+
+
+async def test_results_that_are_too_large_together_stay_with_their_goals(nats_url: str) -> None:
+    async with connected(nats_url) as broker, executing(broker.settings, large):
+        records = await run(broker, *(Goal(id=f"g{n}", kind="large") for n in range(4)))
+        assert (records[-1].status, records[-1].result) == (Status.COMPLETED, None)
+        assert all(record.goal.result == "x" * 90_000 for record in records if record.goal)
 
 
 async def test_progress_is_written_while_the_goal_runs(nats_url: str) -> None:
