@@ -17,8 +17,8 @@ from contracts.messages import ChatEvent, KindSpec, Mission, Reply, StatusRecord
 MAX_MESSAGE_BYTES = 256 * 1024
 MAX_DEPTH = 32
 
-_STRINGS = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
-_BRACKETS = re.compile(rb"[\[\]{}]")
+#: A string, closed or not, or a bracket outside of strings. Every byte is looked at once, whatever comes: no retries.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*+(?:"|\Z)?+|[\[\]{}]', re.DOTALL)
 _STRUCTURED = "application/cloudevents"
 
 _encoder = msgspec.json.Encoder()
@@ -172,7 +172,11 @@ def check_limits(data: bytes, max_depth: int = MAX_DEPTH) -> None:
 def _depth(data: bytes) -> int:
     """Return how deep the brackets outside strings nest."""
     depth = deepest = 0
-    for bracket in _BRACKETS.findall(_STRINGS.sub(b"", data)):
-        depth += 1 if bracket in b"[{" else -1
-        deepest = max(deepest, depth)
+    for found in _STRING_OR_BRACKET.finditer(data):
+        match data[found.start()]:
+            case 0x5B | 0x7B:
+                depth += 1
+                deepest = max(deepest, depth)
+            case 0x5D | 0x7D:
+                depth -= 1
     return deepest

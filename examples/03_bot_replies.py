@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator
 
 import nats
@@ -76,4 +77,7 @@ if __name__ == "__main__":
     parser.add_argument("--live", action="store_true", help="core NATS instead of a durable consumer")
     parser.add_argument("--count", type=int, default=0, help="end after so many replies")
     options = parser.parse_args()
-    asyncio.run(main(is_live=options.live, count=options.count))
+    try:
+        asyncio.run(main(is_live=options.live, count=options.count))
+    except KeyboardInterrupt:
+        sys.exit(130)

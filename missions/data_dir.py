@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,6 +15,7 @@ class DataDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
+        self._lock_file = self.path / "stack.lock"
         self._lock: BinaryIO | None = None
 
     @property
@@ -31,12 +33,18 @@ class DataDir:
         """Where every process logs."""
         return self.path / "logs"
 
+    def check(self) -> None:
+        """Raise `SetupError` where another process has the directory; makes none."""
+        if os.access(self._lock_file, os.F_OK):
+            self.take()
+            self.let_go()
+
     def take(self) -> None:
         """Make the directory ours, and make it where there is none; raises `SetupError`."""
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.logs.mkdir(mode=0o700, exist_ok=True)
-            self._lock = (self.path / "stack.lock").open("ab")
+            self._lock = self._lock_file.open("ab")
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.let_go()

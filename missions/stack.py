@@ -11,10 +11,11 @@ from types import TracebackType
 from typing import Any, Self, TypedDict
 
 from contracts.errors import SetupError
-from missions import ports
+from missions import ports, preflight
 from missions.child import STOP_WITHIN_S
 from missions.data_dir import DataDir
 from missions.keeper import Keeper, OnEvent, warn
+from missions.nats_config import HOST
 from missions.nats_server import NatsServer
 from missions.ports import Port
 from missions.readiness import await_ready
@@ -94,6 +95,11 @@ class Stack:
         return self._nats.url
 
     @property
+    def monitor_url(self) -> str:
+        """Where the broker tells of itself: `missions doctor --monitor-url`."""
+        return self._nats.monitor_url
+
+    @property
     def whiteboard_url(self) -> str:
         """Where missions are asked for."""
         return self.url("whiteboard")
@@ -127,6 +133,7 @@ class Stack:
             "nats_url": self.nats_url,
             "whiteboard_url": self.whiteboard_url,
             "orchestrator_url": self.orchestrator_url,
+            "monitor_url": self.monitor_url,
             "data_dir": str(self.data_dir),
             "pids": self.pids,
         }
@@ -134,9 +141,9 @@ class Stack:
     def start(self) -> None:
         """Start everything and return when every service is ready; raises `SetupError` and leaves nothing behind."""
         try:
-            self._directory.take()
             names = ["whiteboard", "orchestrator", *self._executors]
-            self._ports = ports.take(self._env["MISSIONS_HTTP_HOST"], self._port, len(names))
+            self._preflight(len(names))
+            self._directory.take()
             self._keep(_NATS, self._nats)
             env = self._service_env()
             for name, port in zip(names, self._ports, strict=True):
@@ -195,6 +202,14 @@ class Stack:
     def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
         """Wait until every service says that it is ready, through restarts of theirs; raises `NotReady`."""
         await_ready(self._services, within_s, lambda _: False)
+
+    def _preflight(self, services: int) -> None:
+        """Take the ports and look at the rest, before anything is started or made."""
+        self._directory.check()
+        preflight.check_goals(self._env.get("MISSIONS_GOALS", ""))
+        self._ports = ports.take(self._env["MISSIONS_HTTP_HOST"], self._port, services)
+        if self._nats.port:
+            preflight.check_nats_port(HOST, self._nats.port)
 
     def _crashed(self, name: str) -> bool:
         return self._keepers[name].crashes > 0

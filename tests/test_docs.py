@@ -19,7 +19,8 @@ import nats
 import pytest
 
 from contracts import codec, schema_export
-from missions import Client
+from contracts.messages import StatusRecord
+from missions import Client, journal_lines
 from missions.cli import COMMANDS, cli
 from missions.nats_config import render_config
 from missions.nats_server import find_server
@@ -82,7 +83,7 @@ def command_lines(page: Path) -> Iterator[str]:
     yield from _INLINE_COMMAND.findall(page.read_text())
     for block in blocks(page, "sh", "console"):
         for line in block.text.splitlines():
-            found = re.match(r"(?:\$ )?(?:\w+=\$\()?(missions .*?)\)?(?: \|\| .*)?$", line)
+            found = re.match(r"(?:\$ )?(?:\w+=\$\()?(missions .*?)\)?(?: +#.*| \|\| .*)?$", line)
             if found:
                 yield found[1]
 
@@ -115,6 +116,21 @@ def test_every_message_is_as_its_schema_says(block: Any) -> None:
 def test_the_line_of_the_journal_is_whole(page: Path) -> None:
     lines = [block.text.strip() for block in blocks(page, "json") if block.text.startswith('{"seq"')]
     assert [record.decode_line(line.encode()).seq for line in lines] == [3]
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in blocks(MESSAGES, "json") if block.about in {"mission", "status", "reply"}]
+)
+def test_a_message_is_shown_with_every_field_that_it_carries(block: Any) -> None:
+    decode = {"mission": codec.decode_mission, "status": codec.decode_status, "reply": codec.decode_reply}
+    message = decode[block.about](block.text.encode())
+    assert msgspec.json.decode(block.text) == msgspec.json.decode(codec.encode(message))
+
+
+@pytest.mark.parametrize("page", [README, MESSAGES], ids=lambda page: page.name)
+def test_a_line_of_the_journal_shows_every_field_of_its_record(page: Path) -> None:
+    (line,) = [block.text for block in blocks(page, "json") if block.text.startswith('{"seq"')]
+    assert journal_lines.decode(line.encode()).data.keys() == set(StatusRecord.__struct_fields__)
 
 
 def test_what_is_published_with_the_nats_command_is_understood() -> None:
@@ -154,8 +170,7 @@ def desk(tmp_path: Path) -> Path:
 
 @pytest.mark.e2e
 def test_the_tests_of_the_readme_pass(desk: Path) -> None:
-    options = ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
-    command = [sys.executable, "-m", "pytest", "-q", *options, "test_goals.py"]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:asyncio", "test_goals.py"]  # as pasted: pytest alone
     env = {"PYTHONPATH": str(ROOT), "PATH": str(desk / "bin")}
     done = subprocess.run(command, cwd=desk, env=env, capture_output=True, text=True, timeout=25, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

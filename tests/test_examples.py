@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -114,6 +115,16 @@ async def test_a_bot_gets_each_reply(stack: Stack, tmp_path: Path, options: list
     lines = [line.split(maxsplit=2) for line in log.read_text().splitlines() if line.startswith(mission["mission_id"])]
     assert [line[1] for line in lines] == ["accepted", "result"]
     assert lines[1][2] == "Done: hi"
+
+
+@pytest.mark.parametrize("options", [[], ["--live"]])
+def test_ctrl_c_ends_a_bot_without_a_traceback(stack: Stack, tmp_path: Path, options: list[str]) -> None:
+    log = tmp_path / "bot.log"
+    with running([sys.executable, str(EXAMPLES / "03_bot_replies.py"), *options], stack, log) as bot:
+        eventually_sync(lambda: "listening" in log.read_text(), within_s=15)
+        bot.send_signal(signal.SIGINT)
+        assert bot.wait(15) == 130
+    assert "Traceback" not in log.read_text()
 
 
 def test_an_executor_runs_inside_another_app(stack: Stack, tmp_path: Path) -> None:

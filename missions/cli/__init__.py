@@ -23,6 +23,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("missions.cli.ask:show", "Show one mission."),
         "watch": ("missions.cli.ask:watch", "Watch one mission to its end, or everything."),
         "cancel": ("missions.cli.ask:cancel", "Ask for a mission to be cancelled."),
+        "goals": ("missions.cli.goals:goals", "List the goal kinds that can be asked for."),
     },
     "Run": {
         "orchestrator": ("missions.cli.services:orchestrator", "Run an orchestrator: chat event in, mission out."),
@@ -71,6 +72,8 @@ class MissionsGroup(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt:
+            ctx.exit(_INTERRUPTED)  # click would print an empty line
         except Exception as error:
             if ctx.params["debug"] and not isinstance(error, click.ClickException | click.exceptions.Exit):
                 from traceback import print_exception
@@ -87,7 +90,7 @@ class MissionsGroup(click.Group):
             code = super().main(*args, **extra)
         except click.ClickException as error:
             return _misused(error)
-        except (KeyboardInterrupt, click.Abort):
+        except (KeyboardInterrupt, click.Abort):  # before or after the command itself
             return _INTERRUPTED
         except Exception as error:  # noqa: BLE001 - the last place: nobody wants a traceback
             return _explain(error)

@@ -11,6 +11,7 @@ from contracts import ids
 from contracts.lifecycle import TERMINAL, Core, Status
 from missions.cli.connection import broker_client, nats_url_option, whiteboard, whiteboard_url_option
 from missions.cli.output import emit, json_option, talk
+from missions.cli.parameters import Moment
 
 if TYPE_CHECKING:
     from missions.whiteboard import Whiteboard
@@ -19,8 +20,15 @@ STATUSES = [status.value for status in Status]
 CORES = [core.value for core in Core]
 
 
+def _said(ctx: click.Context, param: click.Parameter, text: str) -> str:
+    """Refuse a text that says nothing."""
+    if not text.strip():
+        raise click.BadParameter("it says nothing.", ctx, param)
+    return text
+
+
 @click.command()
-@click.argument("text")
+@click.argument("text", callback=_said)
 @click.option("-f", "--follow", is_flag=True, help="Show what becomes of it; exit 0 only when it completed.")
 @click.option("--conversation", default="default", show_default=True, help="The chat thread it is said in.")
 @click.option("--id", "event_id", default="", help="Its id: said again with the same one, it is the same mission.")
@@ -52,8 +60,8 @@ def say(nats_url: str | None, **given: Any) -> int:
 @click.option("--conversation", multiple=True, help="May be repeated.")
 @click.option("--kind", multiple=True, help="With a goal of this kind; may be repeated.")
 @click.option("-q", "--search", "q", metavar="WORDS", help="With these words in title, text, result or error.")
-@click.option("--since", metavar="TIME", help="Proposed at or after 2026-01-31T14:03:00Z.")
-@click.option("--until", metavar="TIME", help="Proposed before.")
+@click.option("--since", type=Moment(), metavar="TIME", help="Proposed at or after 2026-01-31T14:03:00Z, or 2d ago.")
+@click.option("--until", type=Moment(), metavar="TIME", help="Proposed before.")
 @click.option("-n", "--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Go on where a page ended: its next_cursor.")
 @whiteboard_url_option
@@ -63,7 +71,7 @@ def list_missions(as_json: bool, whiteboard_url: str | None, **filters: Any) -> 
 
     \b
     Examples:
-      missions list --status failed --since 2026-01-31T00:00:00Z
+      missions list --status failed --since 1h
       missions list --core active --queue gpu --json
     """
     page = asyncio.run(whiteboard(whiteboard_url).missions(filters))
@@ -107,8 +115,8 @@ def show(mission_id: str, wait_s: float | None, whiteboard_url: str | None, as_j
 
 
 async def _outcome(board: Whiteboard, mission_id: str, seconds: float) -> dict[str, Any]:
-    mission = await board.mission(mission_id)
-    return await board.outcome(mission["mission_id"], seconds)
+    whole = mission_id if ids.is_mission_id(mission_id) else (await board.mission(mission_id))["mission_id"]
+    return await board.outcome(whole, seconds)
 
 
 @click.command()

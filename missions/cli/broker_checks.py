@@ -12,7 +12,8 @@ import msgspec
 from contracts import subjects, topology
 from contracts.errors import MaybeStored, MissionsError
 from missions.cli.checks import Check
-from missions.cli.consumers import Reader, look
+from missions.cli.consumers import look
+from missions.cli.waiting_checks import lag, waiting_checks
 from missions.web import Web
 from services.runtime import streams
 from services.runtime.bus import ApiError
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from services.runtime.settings import Settings
 
 _SKEW_WARN_S = 1.0
-_LAG_WARN = 1_000
 _MIB = 1024 * 1024
+_MONITOR = "missions up prints its own; elsewhere http://127.0.0.1:8222 after nats-server -m 8222"
 
 
 async def broker_checks(bus: Bus, settings: Settings, monitor_url: str | None) -> AsyncIterator[Check]:
@@ -40,6 +41,8 @@ async def broker_checks(bus: Bus, settings: Settings, monitor_url: str | None) -
     yield await sync_always(monitor_url)
     async for check in _topology_checks(bus, settings):
         yield check
+    async for check in waiting_checks(bus, settings):
+        yield check
     yield await _door(bus)
     yield await _clock(bus)
 
@@ -53,15 +56,17 @@ def _jetstream(account: Mapping[str, Any]) -> Check:
 async def sync_always(monitor_url: str | None) -> Check:
     """Read from the monitor port whether an acknowledged write is on disk."""
     if monitor_url is None:
-        return Check("sync_always", "warn", "unverified", "name the monitor port: --monitor-url http://127.0.0.1:8222")
+        return Check("sync_always", "warn", "unverified", f"name the monitor port: --monitor-url URL ({_MONITOR})")
     try:
         answer = await Web(monitor_url).get("/varz", seconds=3)
-    except MissionsError as error:
-        return Check("sync_always", "warn", f"unverified: {error}", "is that the monitor port of this nats-server?")
+    except MissionsError:
+        unreachable = f"unverified: no monitor of nats-server is reachable at {monitor_url}"
+        return Check("sync_always", "warn", unreachable, f"name the right URL: {_MONITOR}")
     try:
         config = msgspec.json.decode(answer.body)["jetstream"]["config"]
     except (msgspec.DecodeError, KeyError, TypeError):
-        return Check("sync_always", "warn", f"unverified: {monitor_url} is no monitor port of a nats-server")
+        wrong = f"unverified: what answers at {monitor_url} is no monitor of a nats-server with JetStream"
+        return Check("sync_always", "warn", wrong, f"name the right URL: {_MONITOR}")
     if config.get("sync_always"):
         return Check("sync_always", "ok", "an acknowledged write is on disk")
     hint = "set in nats.conf: jetstream { sync_interval: always }"
@@ -78,17 +83,6 @@ async def _topology_checks(bus: Bus, settings: Settings) -> AsyncIterator[Check]
     for spec in topology.consumers(settings.queues, settings.lease_s):
         if reader := await look(bus, spec.stream, spec.name):
             yield lag(reader)
-
-
-def lag(reader: Reader) -> Check:
-    """Judge a consumer: whether somebody reads, and how far behind."""
-    name = f"{reader.stream}/{reader.durable}"
-    service, _, queue = reader.durable.partition("-")
-    detail = f"{reader.pending} to read, {reader.owned} under way"
-    if not reader.alive:
-        options = f" --queues {queue}" if queue else ""
-        return Check(name, "fail", f"nobody reads; {detail}", f"missions {service}{options}, or: missions up")
-    return Check(name, "warn" if reader.pending > _LAG_WARN else "ok", detail)
 
 
 async def _door(bus: Bus) -> Check:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from missions.cli.output import coloured, emit, json_option, talk
+from missions.cli.output import coloured, emit, json_option, program, talk
 
 if TYPE_CHECKING:
     from missions.demo_stage import Step
@@ -62,9 +62,11 @@ def _sum_up(steps: Sequence[Step], seconds: float, kept: Path | None, as_json: b
         talk(f"\n{missed} of {len(observations)} observations are not as they should be ({seconds:.0f} s).")
     else:
         click.echo(f"\nAll {len(observations)} observations are as they should be ({seconds:.0f} s).")
-        click.echo("Now yours: missions up")
+        click.echo(f"Now yours: {program()} up")
     if kept:
         talk(f"Kept: {kept} (logs in {kept / 'logs'}, the journal in {kept / 'journal'})")
+    elif not as_json:
+        click.echo("The directory is deleted; --keep keeps it.")
     return _NOT_OBSERVED if missed else 0
 
 

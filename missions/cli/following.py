@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from contracts.errors import WaitOver
-from missions.cli.output import emit, talk
-from missions.cli.render import record_line
+from contracts import topology
+from contracts.errors import MissionsError, WaitOver
+from missions.cli.output import emit, program, talk
+from missions.cli.render import record_line, record_lines
 
 if TYPE_CHECKING:
     from missions.cli.silence import Silence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from missions.whiteboard import Whiteboard
 
 _COMPLETED = "completed"
+#: What is only good to know is not waited for any longer.
+_ASIDE_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,38 +61,55 @@ async def say(client: Client, saying: Saying) -> int:
             queue=saying.queue,
             deadline_s=saying.deadline_s,
         )
+        unserved = bool(saying.queue) and await _warn_unserved(client, str(saying.queue))
         if saying.follow:
-            return await _follow_said(client, mission_id, saying)
+            return await _follow_said(client, mission_id, saying, unserved=unserved)
     if saying.as_json:
         emit({"mission_id": mission_id, "conversation": saying.conversation, "status": "accepted"})
     else:
         click.echo(mission_id)
-        talk(f"Accepted. See what becomes of it: missions watch {mission_id[:10]}")
+        talk(f"Accepted. See what becomes of it: {program()} watch {mission_id[:10]}")
     return 0
 
 
-async def _follow_said(client: Client, mission_id: str, saying: Saying) -> int:
+async def _warn_unserved(client: Client, queue: str) -> bool:
+    """Say it at once where no executor ever served the queue; return whether it was said."""
+    from missions.cli.consumers import look
+    from missions.cli.silence import nobody_serves
+    from services.runtime.bus import ApiError
+
+    try:
+        async with asyncio.timeout(_ASIDE_S):
+            served = await look(await client.bus(), topology.MISSIONS, topology.executor_durable(queue))
+    except (MissionsError, ApiError, TimeoutError):
+        return False  # this NATS user may not ask
+    if served is None:
+        talk(f"{nobody_serves(queue)}; the mission waits for one")
+    return served is None
+
+
+async def _follow_said(client: Client, mission_id: str, saying: Saying, *, unserved: bool) -> int:
     if not saying.as_json:
         talk(f"mission {mission_id}")
     from missions.cli.silence import Silence
 
-    silence = Silence(await client.bus())
+    silence = Silence(await client.bus(), unserved=unserved)
     try:
         following = Following(mission_id, saying.seconds, saying.as_json)
         code = await _follow(client.follow(mission_id), following, silence)
     finally:
         silence.end()
     if not saying.as_json:
-        _say_where(client, mission_id)
+        await _say_where(client, mission_id)
     return code
 
 
-def _say_where(client: Client, mission_id: str) -> None:
-    """Name the other ways to look at it: over HTTP and, where it is on this machine, in the journal."""
-    talk(f"More: curl {client.whiteboard.url}/missions/{mission_id}")
-    journal = client.settings.data_dir / "journal" / "missions.jsonl"
-    if journal.is_file():
-        talk(f"      grep {mission_id} {journal}")
+async def _say_where(client: Client, mission_id: str) -> None:
+    """Name the other way to look at it, where a whiteboard answers that knows it."""
+    with suppress(MissionsError, TimeoutError):
+        async with asyncio.timeout(_ASIDE_S):
+            await client.whiteboard.outcome(mission_id, _ASIDE_S)
+        talk(f"More: curl {client.whiteboard.url}/missions/{mission_id}")
 
 
 async def watch(
@@ -109,7 +129,7 @@ async def _follow(source: AsyncGenerator[Record], following: Following, silence:
         async with asyncio.timeout(following.seconds), aclosing(source) as records:
             async for record in records:
                 status = record.status
-                _print(record, as_json=following.as_json)
+                _print_whole(record, as_json=following.as_json)
                 if silence:
                     silence.heard(record)
                 if record.terminal:
@@ -117,6 +137,10 @@ async def _follow(source: AsyncGenerator[Record], following: Following, silence:
     except TimeoutError as error:
         gone_on = f"mission {following.mission_id} is still {status} after {following.seconds:g} s; it goes on"
         raise WaitOver(gone_on) from error
+    except asyncio.CancelledError:  # Ctrl-C: nothing else ends it from outside
+        again = f"{program()} watch {following.mission_id}"
+        talk(f"Mission {following.mission_id} goes on. See what becomes of it: {again}")
+        raise
     return 1
 
 
@@ -128,6 +152,14 @@ async def _watch_all(board: Whiteboard, after: int | None, seconds: float | None
             async for record in records:
                 _print(record, as_json=as_json, with_id=True)
     return 0
+
+
+def _print_whole(record: Record, *, as_json: bool) -> None:
+    """Print a record of the one mission that is followed: there is room for the whole text of its error."""
+    if as_json:
+        emit(record)
+    else:
+        click.echo("\n".join(record_lines(record)))
 
 
 def _print(record: Record, *, as_json: bool, with_id: bool = False) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -43,6 +45,15 @@ def compact(value: Any) -> str:
 def talk(text: str) -> None:
     """Say something to the person, apart from the data."""
     click.echo(text, err=True)
+
+
+def program() -> str:
+    """Return what to type for this command here: `missions` only where a shell finds this very one by that name."""
+    called = Path(sys.argv[0])
+    if called.name != "missions":
+        return f"{sys.executable} -m missions"
+    found = shutil.which(called.name)
+    return called.name if found and called.exists() and called.samefile(found) else str(called)
 
 
 def clean(text: str, most: int = 0) -> str:

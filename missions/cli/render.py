@@ -21,7 +21,20 @@ _TIMES = ("proposed_at", "started_at", "finished_at", "deadline")
 def record_line(record: Record, *, with_id: bool = False) -> str:
     """Return one record as a line: time, status, what it says."""
     name = f"{short_id(record.mission_id)}  " if with_id else ""
-    return f"{clock(record.time)}  {name}{paint(record.status, _STATUS_WIDTH)}  {_says(record)}".rstrip()
+    return _line(record, _says(record), name)
+
+
+def record_lines(record: Record) -> list[str]:
+    """Return one record as lines: an outcome's error of several lines, or a long one, stands whole below the first."""
+    line = record_line(record)
+    error = _outcome(record.data).splitlines() if record.terminal and record.data.get("error") else []
+    if not error or (len(error) == 1 and not line.endswith("…")):
+        return [line]
+    return [_line(record, clean(_why(record.data), _LINE)), *(f"    {clean(part)}".rstrip() for part in error)]
+
+
+def _line(record: Record, says: str, name: str = "") -> str:
+    return f"{clock(record.time)}  {name}{paint(record.status, _STATUS_WIDTH)}  {says}".rstrip()
 
 
 def _says(record: Record) -> str:
@@ -30,8 +43,11 @@ def _says(record: Record) -> str:
         kinds = ", ".join(str(goal.get("kind")) for goal in data.get("goals", ()))
         return clean(f"{kinds or 'no goals'} on queue {data.get('queue', 'default')}", _LINE)
     told = _outcome(data) if record.terminal else _goal(data.get("goal") or {}) or _claim(data)
-    why = " ".join(str(data[name]) for name in ("phase", "reason") if data.get(name) not in (None, "", "ok"))
-    return clean("; ".join(part for part in (told, why) if part), _LINE)
+    return clean("; ".join(part for part in (told, _why(data)) if part), _LINE)
+
+
+def _why(data: Mapping[str, Any]) -> str:
+    return " ".join(str(data[name]) for name in ("phase", "reason") if data.get(name) not in (None, "", "ok"))
 
 
 def _claim(data: Mapping[str, Any]) -> str:
@@ -89,9 +105,9 @@ def _date(time: str) -> str:
 
 
 def mission_page(mission: Mapping[str, Any]) -> None:
-    """Print everything about one mission."""
+    """Print everything about one mission; what has several lines keeps them."""
     for name, value in _facts(mission):
-        click.echo(f"{name:<13}{value}")
+        click.echo(f"{name:<13}{value}".replace("\n", f"\n{'':<13}"))
     if goals := mission.get("goals"):
         click.echo()
         table(("GOAL", "KIND", "STATUS", "TRIES", "RESULT"), [_goal_row(goal) for goal in goals])
@@ -103,7 +119,8 @@ def _facts(mission: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts |= {name: clean(str(mission.get(name) or "")) for name in _WORDS}
     facts |= {"attempt": str(mission.get("attempt", 0))}
     facts |= {name.removesuffix("_at"): str(mission.get(name) or "") for name in _TIMES}
-    facts |= {"error" if mission.get("error") else "result": clean(_outcome(mission))}
+    outcome = "\n".join(clean(line) for line in _outcome(mission).splitlines())
+    facts |= {"error" if mission.get("error") else "result": outcome}
     return [(name, value) for name, value in facts.items() if value]
 
 

@@ -10,13 +10,16 @@ from typing import Any, TypeVar
 import click
 
 from missions.cli.connection import nats_url_option
+from missions.cli.parameters import PortNumber
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def service_options(function: Function) -> Function:
     """Add what every service can be told; the rest is MISSIONS_* settings."""
-    function = click.option("--port", type=int, help="Port for HTTP; 0 picks a free one.")(function)
+    function = click.option("--port", type=PortNumber(), metavar="PORT", help="Port for HTTP; 0 picks a free one.")(
+        function
+    )
     function = click.option("--host", help="Address for HTTP.  [default: 127.0.0.1]")(function)
     return nats_url_option(function)
 

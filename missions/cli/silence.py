@@ -18,10 +18,14 @@ _SILENT_AFTER_S = 3.0
 
 
 class Silence:
-    """Watches that the first records come; explains, once, when they do not."""
+    """Watches that the first records come; explains, once, when they do not.
 
-    def __init__(self, bus: Bus) -> None:
+    `unserved`: that nobody serves the queue was said already.
+    """
+
+    def __init__(self, bus: Bus, *, unserved: bool = False) -> None:
         self._bus = bus
+        self._unserved = unserved
         self._last: Record | None = None
         self._proposed = asyncio.Event()
         self._task = asyncio.get_running_loop().create_task(self._explain())
@@ -39,8 +43,10 @@ class Silence:
 
     async def _explain(self) -> None:
         """Say what is missing: after three seconds for the proposal, then for its start."""
-        for _ in range(2):
+        for _ in range(1 if self._unserved else 2):
             await asyncio.sleep(_SILENT_AFTER_S)
+            if self._unserved and self._last is not None:
+                return
             try:
                 talk(await self._reason())
             except MissionsError:
@@ -56,6 +62,11 @@ class Silence:
         queue = self._last.subject.split(".")[2]
         reader = await look(self._bus, topology.MISSIONS, topology.executor_durable(queue))
         if reader is None or not reader.alive:
-            owned = f" ({reader.owned} missions are owned)" if reader and reader.owned else ""
-            return f"Nobody serves the queue {queue} now{owned}: start an executor (missions executor --queues {queue})"
+            return nobody_serves(queue, reader.owned if reader else 0)
         return f"The executors of the queue {queue} are busy: {reader.owned} missions running, {reader.pending} waiting"
+
+
+def nobody_serves(queue: str, owned: int = 0) -> str:
+    """Return the words for a queue without executors; `owned` missions wait for the end of their leases."""
+    owners = f" ({owned} missions are owned)" if owned else ""
+    return f"Nobody serves the queue {queue} now{owners}: start an executor (missions executor --queues {queue})"

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from missions.cli.output import json_option, talk
+from missions.cli.output import json_option, program, talk
+from missions.cli.parameters import PortNumber
 
 if TYPE_CHECKING:
     from missions.stack import Stack
@@ -29,11 +30,11 @@ _NATS_PORT = 4222
     help="Where the broker's store, the journal and the logs are kept.",
 )  # fmt: skip
 @click.option(
-    "--port", metavar="PORT", type=click.IntRange(0, 65_535), default=_WHITEBOARD_PORT, show_default=True,
+    "--port", metavar="PORT", type=PortNumber(), default=_WHITEBOARD_PORT, show_default=True,
     help="The whiteboard's; the orchestrator and the executors get the next ones. 0: free ones.",
 )  # fmt: skip
 @click.option(
-    "--nats-port", metavar="PORT", type=click.IntRange(0, 65_535), default=_NATS_PORT, show_default=True,
+    "--nats-port", metavar="PORT", type=PortNumber(), default=_NATS_PORT, show_default=True,
     help="The broker's. 0: a free one.",
 )  # fmt: skip
 @click.option("--goals", multiple=True, metavar="FILE|MODULE", help="Where your goals are; may be repeated.")
@@ -79,6 +80,8 @@ class Foreground:
         except _Interrupted:
             pass  # while it was starting
         finally:
+            if self._signal and not as_json:
+                talk("Stopping; missions that run now go on when this directory is started again.")
             self._stack.stop()
         return _INTERRUPTED if self._signal == signal.SIGINT else 0
 
@@ -114,7 +117,7 @@ def announce(stack: Stack, seconds: float, as_json: bool) -> None:
     talk("\nTry, in another terminal:")
     for command in suggestions(stack):
         talk(f"  {command}")
-    talk("\nCtrl-C ends everything; the next `missions up` on this directory goes on where this one stopped.")
+    talk(f"\nCtrl-C ends everything; the next `{program()} up` on this directory goes on where this one stopped.")
 
 
 def places(stack: Stack) -> dict[str, str]:
@@ -123,6 +126,7 @@ def places(stack: Stack) -> dict[str, str]:
         "whiteboard": stack.whiteboard_url,
         "orchestrator": stack.orchestrator_url,
         "NATS": stack.nats_url,
+        "NATS monitor": stack.monitor_url,
         "journal": str(stack.journal),
         "logs": str(stack.log_file("nats").parent),
     }
@@ -130,11 +134,14 @@ def places(stack: Stack) -> dict[str, str]:
 
 def suggestions(stack: Stack) -> list[str]:
     """Return commands that work here as they stand."""
-    nats = "" if stack.nats_url.endswith(f":{_NATS_PORT}") else f" --nats-url {stack.nats_url}"
+    usual = stack.nats_url.endswith(f":{_NATS_PORT}") and stack.whiteboard_url.endswith(f":{_WHITEBOARD_PORT}")
+    export = f"export NATS_URL={stack.nats_url} MISSIONS_WHITEBOARD_URL={stack.whiteboard_url}"
     chat = """-d '{"message": "/run echo text=hi"}'"""
     return [
-        f'missions say "/run echo text=hi" --follow{nats}',
+        *([] if usual else [export]),
+        f'{program()} say "/run echo text=hi" --follow',
         f"curl -s {stack.orchestrator_url}/chat/integrated {chat}",
         f"curl -s {stack.whiteboard_url}/missions",
         f"tail -F {stack.journal}",
+        f"{program()} doctor --monitor-url {stack.monitor_url}",
     ]

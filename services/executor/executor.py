@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Protocol
 
+from prometheus_client import Histogram
+
 from contracts import topology
 from contracts.errors import ContractError
 from services.executor.isolation.loop import HandlerLoop
@@ -25,6 +27,9 @@ from services.runtime.writer import Writer
 
 class Place(Protocol):
     """Where handlers run: one signature, several places."""
+
+    async def reserve(self) -> None:
+        """Wait for room, outside the time that a handler has."""
 
     async def run(self, call: Any) -> Any:
         """Run a handler and return its result."""
@@ -42,10 +47,11 @@ class Executor:
         self.settings = settings
         self.writer = Writer(bus, topology.MISSIONS)
         self.leases = Leases(bus, lease_s)
-        self.places: dict[str, Place] = {"loop": HandlerLoop(), "thread": HandlerThreads(settings.threads)}
+        self.places: dict[str, Place] = {"loop": HandlerLoop(), "thread": HandlerThreads(settings.concurrency)}
         self.actor = f"executor/{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._outcomes = metrics.counter("ended", "Missions this executor ended", ("status", "reason"))
         self._goal_seconds = metrics.histogram("goal_seconds", "Run time of tries at goals", ("kind",))
+        self._observers: dict[str, Histogram] = {}
         metrics.gauge("owned", "Missions owned now").set_function(lambda: len(self.leases))
 
     def handler(self, kind: str) -> Handler:
@@ -66,7 +72,13 @@ class Executor:
         try:
             yield
         finally:
-            self._goal_seconds.labels(kind).observe(perf_counter() - started)
+            self._observer(kind).observe(perf_counter() - started)
+
+    def _observer(self, kind: str) -> Histogram:
+        """Return the histogram of a kind, looked up once."""
+        if kind not in self._observers:
+            self._observers[kind] = self._goal_seconds.labels(kind)
+        return self._observers[kind]
 
     def close(self) -> None:
         """Let go of the places where handlers run."""

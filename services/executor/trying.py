@@ -44,8 +44,9 @@ async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, e
     )
     arguments = handler.validate(goal.params)
     positional = (context,) if handler.wants_context else ()
-    attempt.contexts[goal.id] = context
     seconds = goal.timeout_s or handler.timeout_s or executor.settings.goal_timeout_s
+    await executor.places[handler.isolation].reserve()
+    attempt.contexts[goal.id] = context
     try:
         with executor.timed(goal.kind):
             result = await within(seconds, executor, handler, partial(handler.function, *positional, **arguments))

@@ -18,13 +18,13 @@ from services.orchestrator.command_desk import CommandDesk
 from services.orchestrator.origins import Origins
 from services.orchestrator.room import Room
 from services.orchestrator.verdict import Refused
+from services.runtime import refusals
 from services.runtime.bus import ApiError, Bus
 from services.runtime.incoming import Incoming
 from services.runtime.writer import Writer
 
 log = structlog.get_logger()
 
-_WRONG_LAST_SEQ = frozenset({10071, 10164})
 _SCHEDULE_PREFIX = "chat.schedules."
 
 
@@ -131,8 +131,8 @@ class Intake:
         try:
             await self._bus.publish_acked(schedule.subject, schedule.data, schedule.headers)
         except ApiError as error:
-            if error.err_code not in _WRONG_LAST_SEQ:
-                raise ContractError(f"the broker refuses the deadline of {mission.mission_id}: {error}") from error
+            if error.err_code not in refusals.WRONG_LAST_SEQ:
+                raise refusals.error_of(schedule.subject, error) from error
 
 
 async def _create(writer: Writer, subject: str, data: bytes) -> None:

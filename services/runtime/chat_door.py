@@ -7,9 +7,10 @@ import uuid
 import msgspec
 
 from contracts import codec, headers, ids, subjects, topology
-from contracts.errors import MaybeStored
+from contracts.errors import ContractError, MaybeStored
 from contracts.messages import ChatEvent
 from services.runtime.bus import Bus
+from services.runtime.incoming import Stored
 from services.runtime.writer import Writer
 
 
@@ -37,10 +38,25 @@ class ChatDoor:
     async def _check_duplicate(self, seq: int, event: ChatEvent) -> None:
         """Believe "duplicate" only when this very event is stored: the broker's dedupe ignores subject and body."""
         stored = await self._bus.message(topology.CHAT, seq)
-        if stored is None or stored.subject != subjects.chat_events(event.conversation):
+        if stored is None or _stored_id(stored) != (event.conversation, event.id):
             raise MaybeStored(f"another message took the id {event.id!r}: publish the event with another id")
+
+
+def _stored_id(stored: Stored) -> tuple[str, str]:
+    """Return conversation and id of a stored event, as whoever consumes it will see them."""
+    try:
+        event = codec.decode_chat_event(
+            stored.data,
+            conversation=subjects.conversation_of(stored.subject),
+            fallback_id="",
+            headers=stored.headers,
+        )
+    except ContractError:
+        return "", ""
+    return event.conversation, event.id
 
 
 def _identity(message_id: str) -> dict[str, str]:
     """Use the id as `Nats-Msg-Id` only where it can stand in a header unchanged."""
-    return {headers.MSG_ID: message_id} if message_id.isascii() and message_id.isprintable() else {}
+    unchanged = message_id.isascii() and message_id.isprintable() and message_id == message_id.strip()
+    return {headers.MSG_ID: message_id} if unchanged else {}

@@ -66,10 +66,12 @@ class Connection:
         tls = self.address.options.get("tls")
         options = self.address.options | ({"tls_handshake_first": True} if tls else {})
         first_error: list[Exception] = []
+        opened = False
 
         async def on_error(error: Exception) -> None:
             first_error[:] = first_error or [error]
-            self._report(error)
+            if opened:
+                self._report(error)
 
         opening = self.nats.connect(
             self.address.url,
@@ -91,6 +93,7 @@ class Connection:
         )
         try:
             await asyncio.wait_for(opening, seconds)
+            opened = True
         except (NatsError, OSError, TimeoutError) as error:
             raise self._unreachable(first_error[0] if first_error else error) from error
 

@@ -60,7 +60,8 @@ class Consumer:
     ) -> None:
         """Consume until `stop`; then give back what has not started and let what runs finish within `grace_s`.
 
-        What `skip` tells is acknowledged without being handled: a task for it would cost more than the look.
+        What `skip` tells is acknowledged without being handled: a task for it would cost more than the look. It may not
+        raise.
         """
         await self._puller.open()
         waking = asyncio.ensure_future(self._wake_on(stop))

@@ -201,7 +201,7 @@ def _config(app: Starlette) -> uvicorn.Config:
         server_header=False,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=2,
-        limit_concurrency=4_096,
+        limit_concurrency=16_384,
     )
 
 

@@ -100,6 +100,11 @@ class Puller:
             await self.wait(seconds)
         return [self.buffer.popleft() for _ in range(min(batch, len(self.buffer)))]
 
+    async def more(self, batch: int) -> list[Incoming]:
+        """Return what is there already, at most `batch`, and let further messages come meanwhile."""
+        await self.ask(batch)
+        return [self.buffer.popleft() for _ in range(min(batch, len(self.buffer)))]
+
     def discard(self) -> list[Incoming]:
         """Forget the open request and return what was not handed over."""
         self.forget_request()

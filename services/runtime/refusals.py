@@ -13,7 +13,7 @@ STREAM_FULL = 10077
 #: No leader, or no code at all: ask again.
 NOT_NOW = frozenset({10008, 0})
 #: Wrong stream, too large, a TTL, roll-up or schedule that is not allowed: our bug, never a matter of time.
-FOR_GOOD = frozenset({10060, 10054, 10166, 10111, 10188, 10052})
+FOR_GOOD = frozenset({10060, 10054, 10166, 10111, 10188, 10189, 10190, 10223, 10052})
 
 
 def lost(subject: str, head: Stored | None) -> Lost:

@@ -64,8 +64,9 @@ class Settings(BaseSettings):
     )
     goals: Words = Field(default=(), description="Modules or .py files that define goals")
     queues: Queues = Field(default=("default",), description="Queues that the executor serves")
-    concurrency: int = Field(default=200, ge=1, le=10_000, description="Missions that one executor owns at once")
-    threads: int = Field(default=32, ge=1, le=1_000, description="Sync handlers that run at once")
+    concurrency: int = Field(
+        default=200, ge=1, le=10_000, description="Missions that one executor owns, and sync handlers it runs, at once"
+    )
     lease_s: float = Field(default=30.0, ge=0.3, description="Seconds after which a silent owner loses its mission")
     max_owners: int = Field(default=5, ge=1, description="Owners a mission may lose before it fails as poison")
     goal_timeout_s: float = Field(

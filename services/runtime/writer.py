@@ -23,7 +23,7 @@ from services.runtime.bus import ApiError, Bus, PubAck, Unanswered
 log = structlog.get_logger()
 
 WRITE_WITHIN_S = 20.0
-_MAX_BATCH = 500
+_MAX_BATCH = 1_000
 _MAX_BATCH_BYTES = 1_000_000
 #: Up to this many waiting are cheaper as single publishes: a batch costs two fsyncs.
 _FEW = 5

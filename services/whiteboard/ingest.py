@@ -28,6 +28,9 @@ from services.whiteboard.truth import Fork, Gap
 log = structlog.get_logger()
 
 BATCH = 1_000
+#: Where more than this came at once, the next few milliseconds' worth shares the same write, sync and transaction.
+_BUSY = 16
+_GATHER_S = 0.005
 _LOOK_EVERY_S = 1.0
 _AGAIN_S = 2.0
 
@@ -97,7 +100,11 @@ class Ingest:
             await self._align(stop)
             return
         messages = await self._source.fetch(BATCH)
-        if not await self._settle():
+        if len(messages) > _BUSY:
+            await asyncio.sleep(_GATHER_S)
+        settled = await self._settle()
+        messages += await self._source.more(BATCH - len(messages))
+        if not settled:
             await stop.wait(_AGAIN_S)
             await self._align(stop)
             return

@@ -47,6 +47,10 @@ class Source:
         """Return what came, or nothing after a second."""
         return await self._puller.fetch(most, _FETCH_S)
 
+    async def more(self, most: int) -> list[Incoming]:
+        """Return what has come meanwhile, without waiting."""
+        return await self._puller.more(most) if most > 0 else []
+
     def wake(self) -> None:
         """Let a fetch that waits return at once."""
         self._puller.arrived.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,8 @@ def test_everything_is_observed_and_nothing_is_left() -> None:
     ran = demo()
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert "✗" not in ran.stdout
+    assert "grep" not in ran.stdout
+    assert f"Now yours: {sys.executable} -m missions up" in ran.stdout
     assert [f"[{number}]" in ran.stdout for number in range(1, len(STEPS) + 1)] == [True] * len(STEPS)
     assert not Path(ran.stdout.split()[ran.stdout.split().index("in") + 1]).exists()
     assert ran.stderr == ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,10 @@ pytestmark = pytest.mark.timeout(120)
 
 def test_one_line_says_what_is_where_when_everything_is_ready(tmp_path: Path) -> None:
     with running_up(tmp_path, "--executors", "2") as up:
-        assert set(up.ready) == {"nats_url", "whiteboard_url", "orchestrator_url", "data_dir", "pids"}
+        assert set(up.ready) == {
+            "nats_url", "whiteboard_url", "orchestrator_url", "monitor_url", "data_dir", "pids",
+        }  # fmt: skip
+        assert get(f"{up.ready['monitor_url']}/varz")["jetstream"]["config"]["sync_always"]
         assert up.ready["data_dir"] == str(tmp_path)
         assert without_error(up.ready["whiteboard_url"], up.ready["orchestrator_url"])
         assert len(up.ready["pids"]["executor"]) == 2
@@ -44,14 +49,34 @@ def test_a_person_reads_what_is_where_and_what_to_try(tmp_path: Path) -> None:
     with missions("up", "--data-dir", str(tmp_path), *FREE_PORTS) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        lines = [process.stdout.readline() for _ in range(7)]
-        talk = [process.stderr.readline() for _ in range(6)]
+        lines = [process.stdout.readline() for _ in range(8)]
+        talk = [process.stderr.readline() for _ in range(8)]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        last_words = process.stderr.read().splitlines()[2:]
+    assert [line.split()[0] for line in lines if line.strip()] == [
+        "Missions", "whiteboard", "orchestrator", "NATS", "NATS", "journal", "logs",
+    ]  # fmt: skip
+    found = dict(line.rsplit(maxsplit=1) for line in lines[2:])
+    assert [line.split()[0] for line in talk if line.strip()] == [
+        "Try,", "export", sys.executable, "curl", "curl", "tail", sys.executable,
+    ]  # fmt: skip
+    names = {"NATS_URL": found["  NATS"], "MISSIONS_WHITEBOARD_URL": found["  whiteboard"]}
+    assert talk[2].split()[1:] == [f"{name}={url}" for name, url in names.items()]
+    assert last_words == ["Stopping; missions that run now go on when this directory is started again."]
+
+
+def test_what_it_says_to_try_works_as_it_stands(tmp_path: Path) -> None:
+    with missions("up", "--data-dir", str(tmp_path), *FREE_PORTS) as process:
+        assert process.stderr is not None
+        _, _, *tries = [process.stderr.readline().strip() for _ in range(8)]
+        tries = [line for line in tries if not line.startswith("tail")]
+        shell = ["/bin/bash", "-euc", "\n".join(tries)]
+        ran = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    assert [line.split()[0] for line in lines if line.strip()] == [
-        "Missions", "whiteboard", "orchestrator", "NATS", "journal", "logs",
-    ]  # fmt: skip
-    assert [line.split()[0] for line in talk if line.strip()] == ["Try,", "missions", "curl", "curl", "tail"]
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert "an acknowledged write is on disk" in ran.stdout
 
 
 def test_sigterm_ends_every_child_and_the_next_one_goes_on(tmp_path: Path) -> None:
@@ -124,7 +149,16 @@ def test_a_busy_port_is_one_clear_line(tmp_path: Path) -> None:
             code, line = refused("up", "--data-dir", str(tmp_path), *options)
             assert code == 78
             assert f"port {port} is in use" in line
-            assert "choose another" in line
+            assert f"choose another with {'--nats-port' if options[-1] == port else '--port'}" in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_second_one_on_the_same_ports_hears_of_the_directory_first(tmp_path: Path) -> None:
+    with running_up(tmp_path) as up:
+        port = up.ready["whiteboard_url"].rpartition(":")[2]
+        code, line = refused("up", "--data-dir", str(tmp_path), "--port", port)
+        assert code == 78
+        assert f"another missions up uses {tmp_path}" in line
 
 
 def test_a_directory_in_use_is_one_clear_line(tmp_path: Path) -> None:
@@ -158,10 +192,19 @@ def test_an_old_server_is_one_clear_line(tmp_path: Path) -> None:
     assert "is too old" in line
 
 
-def test_goals_that_cannot_be_loaded_are_one_clear_line(tmp_path: Path) -> None:
-    code, line = refused("up", "--data-dir", str(tmp_path), *FREE_PORTS, "--goals", str(tmp_path / "no.py"))
+@pytest.mark.parametrize(("goals", "said"), [("no.py", "no such goals file: no.py"), ("no.pi", "module: no.pi")])
+def test_goals_that_are_not_there_are_refused_before_anything_is_made(tmp_path: Path, goals: str, said: str) -> None:
+    code, line = refused("up", "--data-dir", str(tmp_path / "data"), *FREE_PORTS, "--goals", goals)
     assert code == 78
-    assert f"executor did not start: no such goals file: {tmp_path / 'no.py'}" in line
+    assert said in line
+    assert not (tmp_path / "data").exists()
+
+
+def test_goals_that_cannot_be_loaded_are_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("import nothing_of_the_kind\n")
+    code, line = refused("up", "--data-dir", str(tmp_path), *FREE_PORTS, "--goals", str(tmp_path / "bad.py"))
+    assert code == 78
+    assert f"executor did not start: cannot load goals from {tmp_path / 'bad.py'}" in line
     assert str(tmp_path / "logs" / "executor.log") in line
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from contracts import topology
+from missions import Client
+from services.runtime.bus import Bus
 from tests.support.broker import connected
+from tests.support.eventually import eventually
 from tests.support.whole import Command, whole
 
 
@@ -74,12 +78,12 @@ async def test_the_doctor_is_content_with_a_whole_deployment(nats_url: str, tmp_
     assert set(states.values()) == {"ok"}
     sources = {row["name"]: row["source"] for row in examined.json["settings"]}
     assert sources["MISSIONS_DATA_DIR"] == "environment"
-    assert sources["MISSIONS_THREADS"] == "default"
+    assert sources["MISSIONS_CONCURRENCY"] == "default"
 
 
 async def test_the_doctor_names_everything_that_is_missing_and_changes_nothing(nats_url: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    missions = Command(nats_url, data_dir=str(tmp_path / "file" / "data"), qeues="gpu")
+    missions = Command(nats_url, data_dir=str(tmp_path / "file" / "data"), queuez="gpu")
 
     examined = await missions("doctor")
 
@@ -101,6 +105,32 @@ async def test_the_doctor_tells_who_does_not_read(nats_url: str) -> None:
 
     assert "nobody reads; 0 to read, 0 under way -> missions orchestrator" in examined.out
     assert "nobody reads; 0 to read, 0 under way -> missions executor --queues default" in examined.out
+
+
+async def test_the_doctor_sees_dead_letters_and_queues_that_nobody_serves(nats_url: str, tmp_path: Path) -> None:
+    missions = Command(nats_url, data_dir=str(tmp_path))
+    async with whole(nats_url, tmp_path) as board, Client(nats_url) as client:
+        bus = await client.bus()
+        await missions("setup", "--queues", "default,asleep")
+        for queue in ("gpu", "asleep"):
+            await client.say("/run echo text=hi", queue=queue)
+        await bus.publish_acked("chat.events", b'{"text": 7}')
+        await eventually(partial(has, bus, topology.DEADLETTERS, 1))
+        await eventually(partial(has, bus, topology.MISSIONS, 2))
+        examined = await Command(nats_url, board.url, data_dir=str(tmp_path), lease_s="2")("doctor", "--json")
+
+    found = {check["name"]: check for check in examined.json["checks"]}
+    assert found["dead letters"]["state"] == "warn"
+    assert "1; the last, from chat.events, on deadletters.orchestrator: " in found["dead letters"]["detail"]
+    assert found["dead letters"]["hint"] == "look at them: nats stream view DEADLETTERS"
+    assert found["MISSIONS/executor-asleep"]["detail"] == "nobody reads; 1 to read, 0 under way"
+    assert found["queue gpu"]["detail"] == "no executor ever served it; 1 missions wait there"
+    assert examined.exit_code == 1
+
+
+async def has(bus: Bus, stream: str, count: int) -> bool:
+    """Whether a stream holds so many messages."""
+    return (await bus.stream_state(stream)).messages == count
 
 
 async def test_the_doctor_shows_no_password() -> None:

@@ -113,6 +113,29 @@ async def test_a_try_that_takes_too_long_is_a_timeout_and_not_a_cancel(nats_url:
         assert (records[-1].status, records[-1].reason) == (Status.FAILED, "handler_timeout")
 
 
+async def test_waiting_for_a_thread_is_not_counted_as_the_time_of_a_handler(nats_url: str) -> None:
+    first_runs, go = threading.Event(), threading.Event()
+
+    @goal("first")
+    def first() -> None:
+        first_runs.set()
+        go.wait(10)
+
+    @goal("second")
+    def second() -> str:
+        return "in time"
+
+    async with connected(nats_url, concurrency=1) as broker, executing(broker.settings, first, second):
+        mission_id = await broker.propose(
+            Goal(id="a", kind="first"), Goal(id="b", kind="second", timeout_s=0.5), Goal(id="c", kind="echo")
+        )
+        await eventually(first_runs.is_set)
+        with pytest.raises(AssertionError):  # longer than the second goal may take
+            await eventually(lambda: False, within_s=0.8)
+        go.set()
+        assert (await broker.outcome(mission_id)).status == Status.COMPLETED
+
+
 async def test_a_mission_ends_at_its_deadline(nats_url: str) -> None:
     async with connected(nats_url) as broker, executing(broker.settings):
         soon = now() + timedelta(seconds=0.4)

@@ -13,11 +13,14 @@ import pytest
 
 from contracts import codec, subjects
 from contracts import headers as names
+from contracts.errors import MaybeStored
 from contracts.lifecycle import Status
 from contracts.messages import ChatEvent, Failure, GoalRequest, KindSpec
 from contracts.topology import CHAT, DEADLETTERS, MISSIONS, SCHEDULES
 from services.orchestrator import planner
 from services.runtime.bus import Bus
+from services.runtime.chat_door import ChatDoor
+from services.runtime.writer import Writer
 from tests.support.eventually import eventually
 from tests.support.orchestrating import Broker, broker, orchestrator
 
@@ -197,6 +200,25 @@ async def test_an_outcome_that_is_delivered_again_is_not_replied_again(nats: Bro
         await eventually(nats.consumed)
     assert await nats.count(CHAT) == said
     assert await nats.count(MISSIONS) == 3
+
+
+async def test_a_record_nested_too_deep_is_dead_lettered_and_stops_nothing(running: Broker) -> None:
+    body = b'{"mission_id":"m","status":"completed","result":' + b"[" * 5_000 + b"]" * 5_000 + b"}"
+    await running.bus.publish_acked(subjects.status("default", "m"), body)
+    assert (await running.dead_letter()).data == body
+    await running.say(ChatEvent(id="1", conversation="ops", text="/run echo"))
+    await running.proposal("ops", "1")
+
+
+async def test_a_duplicate_that_is_another_event_is_not_called_accepted(nats: Broker) -> None:
+    door = ChatDoor(nats.bus, Writer(nats.bus, CHAT))
+    await nats.say(b"hello", "chat.events.ops", Nats_Msg_Id="ops/evt-1")
+    with pytest.raises(MaybeStored, match="another id"):
+        await door.publish(ChatEvent(id="evt-1", conversation="ops", text="mine"))
+    first = await door.publish(ChatEvent(id="x", conversation="ops", text="a"))
+    assert await door.publish(ChatEvent(id="x", conversation="ops", text="a")) == first
+    await door.publish(ChatEvent(id="x ", conversation="ops", text="b"))
+    assert await nats.count(CHAT) == 3
 
 
 async def test_a_scheduled_event_is_a_new_mission_at_each_firing(running: Broker) -> None:

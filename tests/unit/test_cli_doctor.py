@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from missions.cli import checks
-from missions.cli.broker_checks import lag, sync_always
+from missions.cli.broker_checks import sync_always
 from missions.cli.consumers import Reader
 from missions.cli.sources import mask, setting_sources
+from missions.cli.waiting_checks import lag
 from services.runtime.settings import load
 
 Usage = namedtuple("Usage", "total used free")
@@ -57,6 +58,8 @@ async def test_durability_that_cannot_be_read_is_called_unverified() -> None:
     for url in (None, "http://127.0.0.1:1"):
         check = await sync_always(url)
         assert (check.state, check.detail.startswith("unverified")) == ("warn", True)
+        assert "whiteboard" not in check.detail + check.hint
+        assert url is None or f"no monitor of nats-server is reachable at {url}" in check.detail
 
 
 def test_each_setting_names_its_source(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import click
 import pytest
 from click.testing import CliRunner, Result
@@ -38,6 +42,8 @@ def failing_with(error: BaseException, *args: str) -> Result:
     ("args", "exit_code", "said"),
     [
         (["say"], 2, "missions say: Missing argument 'TEXT'. Try: missions say --help"),
+        (["say", ""], 2, "missions say: Invalid value for 'TEXT': it says nothing."),
+        (["up", "--port", "abc"], 2, "'abc' is not a valid port number"),
         (["sya", "hi"], 2, "missions: no such command: sya; did you mean say? Try: missions --help"),
         (["list", "--status", "done"], 2, "'done' is not one of"),
         (["setup", "--check", "--update"], 2, "choose one"),
@@ -96,7 +102,18 @@ def test_ctrl_c_ends_quietly_with_130() -> None:
     result = failing_with(KeyboardInterrupt())
 
     assert result.exit_code == 130
-    assert result.stderr.strip() == ""
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("args", [["--help"], ["setup", "--print", "json"]])
+def test_a_reader_that_is_gone_is_no_traceback(args: list[str]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "wb") as gone:
+        command = [sys.executable, "-m", "missions", *args]
+        ran = subprocess.run(command, stdout=gone, stderr=subprocess.PIPE, timeout=20, check=False)
+
+    assert (ran.returncode, ran.stderr) == (1, b"")
 
 
 def test_a_command_may_return_its_exit_code() -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from missions.cli import render
-from missions.cli.output import clean, clock, table
+from missions.cli.output import clean, clock, program, table
+from missions.cli.parameters import Moment
 from missions.records import Record
+from tests.support.documented import put_missions_in
 
 MISSION = "a" * 26
 TIME = "2026-01-01T12:00:00.123456789Z"
@@ -61,9 +67,40 @@ def test_whatever_a_record_holds_it_is_one_line() -> None:
         assert render.record_line(one).isprintable()
 
 
+def test_an_outcome_keeps_the_lines_of_its_error_where_there_is_room() -> None:
+    error = {"type": "Refused", "message": "where\n  a b\n    ^\x1b"}
+    told = render.record_lines(record("status", status="rejected", reason="bad_plan", error=error))
+    assert told[0].split()[1:] == ["rejected", "bad_plan"]
+    assert told[1:] == ["    Refused: where", "      a b", "        ^"]
+
+    long = {"type": "ValueError", "message": "x" * 500}
+    assert render.record_lines(record("status", status="failed", error=long))[1].endswith("x" * 500)
+    assert len(render.record_lines(record("status", status="failed", error={**long, "message": "no"}))) == 1
+
+
 def test_text_from_outside_cannot_steer_the_terminal() -> None:
     assert clean("\x1b]0;evil\x07ok\n") == " ]0;evil ok "
     assert clean("abcdef", 4) == "abc…"
+
+
+def test_a_time_may_be_so_long_ago() -> None:
+    for text, ago in {"90s": 90, "30m": 1_800, "1h": 3_600, "2d": 172_800, "1w": 604_800}.items():
+        moment = datetime.fromisoformat(Moment().convert(text, None, None))
+        assert 0 <= (datetime.now(UTC) - moment).total_seconds() - ago < 60
+    assert Moment().convert("2026-01-31T14:03:00Z", None, None) == "2026-01-31T14:03:00Z"
+    with pytest.raises(click.BadParameter, match="too long ago"):
+        Moment().convert("9999999999w", None, None)
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_what_to_type_is_a_path_where_the_shell_would_find_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, elsewhere: bool
+) -> None:
+    command = put_missions_in(tmp_path) / "missions"
+    monkeypatch.setattr(sys, "argv", [str(command)])
+    monkeypatch.setenv("PATH", "/nowhere" if elsewhere else str(tmp_path))
+
+    assert program() == (str(command) if elsewhere else "missions")
 
 
 def test_a_time_that_is_none_is_shown_as_it_is() -> None:

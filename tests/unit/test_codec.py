@@ -67,6 +67,22 @@ def test_hostile_events_are_refused(data: bytes) -> None:
         chat(data)
 
 
+@pytest.mark.parametrize("unit", [b'\\"', b'"', b"\\", b'"\\"', b"[", b'"]'])
+def test_the_largest_hostile_body_costs_no_more_than_its_length(unit: bytes) -> None:
+    body = b"{" * 33 + b'"' + unit * ((codec.MAX_MESSAGE_BYTES - 40) // len(unit))
+    with pytest.raises(ContractError):  # within the timeout of a test: a quadratic scan would take minutes
+        chat(body)
+
+
+@given(JSON)
+def test_the_depth_is_that_of_the_value(value: object) -> None:
+    def depth(value: object) -> int:
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+        return 0 if inner is None else 1 + max(map(depth, inner), default=0)
+
+    assert codec._depth(json.dumps(value).encode()) == depth(value)
+
+
 def test_the_limit_of_size_comes_before_parsing() -> None:
     with pytest.raises(TooLarge, match="bytes"):
         chat(b"x" * (codec.MAX_MESSAGE_BYTES + 1))

