@@ -46,21 +46,30 @@ async def settle(attempt: Attempt, outcome: Outcome) -> None:
 
 async def perform(attempt: Attempt, executor: Executor) -> Outcome:
     """Do the goals until they are settled, the deadline passes, or somebody asks to stop."""
-    limit = asyncio.timeout(seconds_left(attempt.mission))
     try:
-        async with attempt.interruptible(), limit:
-            return await do_goals(attempt, executor)
+        return await attempt.interruptible(before_deadline(attempt, executor))
     except Cancelling as wish:
         return stopped(wish.reason)
-    except TimeoutError:
-        if limit.expired():
-            return stopped(runner.DEADLINE_EXCEEDED)
-        raise
     except Released:
         await attempt.ledger.note(runner.RELEASED, reason="executor_stopping")
         raise
     except ContractError as error:  # a record that nobody could read: the mission ends all the same
         return Outcome(Status.FAILED, runner.UNWRITABLE, error=runner.failure(error))
+
+
+async def before_deadline(attempt: Attempt, executor: Executor) -> Outcome:
+    """Do the goals, at most until the deadline of the mission."""
+    seconds = seconds_left(attempt.mission)
+    if seconds is None:
+        return await do_goals(attempt, executor)
+    limit = asyncio.timeout(seconds)
+    try:
+        async with limit:
+            return await do_goals(attempt, executor)
+    except TimeoutError:
+        if limit.expired():
+            return stopped(runner.DEADLINE_EXCEEDED)
+        raise
 
 
 def seconds_left(mission: Mission) -> float | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -28,7 +27,7 @@ class Context:
     attempt: int  #: which try at this goal this is, from 1
     fence: int  #: sequence of the record that made this process the owner: pass it to your own database
     deadline: datetime | None  #: when the whole mission must be over
-    _cancelled: threading.Event = field(default_factory=threading.Event, repr=False)
+    _stopped: list[bool] = field(default_factory=list, repr=False)  #: not empty once asked to stop
     _progress: list[Progress] = field(default_factory=list, repr=False)
 
     @property
@@ -39,7 +38,7 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether the handler should stop: cancelled, timed out, or the mission belongs to another owner now."""
-        return self._cancelled.is_set()
+        return bool(self._stopped)
 
     @property
     def log(self) -> Any:
@@ -57,7 +56,7 @@ class Context:
 
     def stop(self) -> None:
         """Ask the handler to stop; called by the executor."""
-        self._cancelled.set()
+        self._stopped.append(True)
 
     def take_progress(self) -> Progress | None:
         """Return what was said since the last call, once; called by the executor."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -12,7 +11,7 @@ from contracts.errors import WriteError
 from contracts.messages import GoalStatus, Mission
 from services.executor.context import Context
 from services.executor.ledger import Ledger
-from services.executor.runner import Plan
+from services.executor.runner import Outcome, Plan
 from services.runtime.incoming import Incoming
 
 
@@ -50,12 +49,11 @@ class Attempt:
         if head != self.ledger.head:
             self.beaten_at = float("-inf")
 
-    @asynccontextmanager
-    async def interruptible(self) -> AsyncIterator[None]:
-        """Turn an interruption of the inside into its reason, raised; any other cancellation passes."""
+    async def interruptible(self, work: Awaitable[Outcome]) -> Outcome:
+        """Await `work`; an interruption of it becomes its reason, raised, and any other cancellation passes."""
         self._performer = asyncio.current_task()
         try:
-            yield
+            return await work
         except asyncio.CancelledError:
             if self._why is None or self._performer is None:
                 raise

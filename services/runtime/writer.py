@@ -44,9 +44,10 @@ class _Write:
         self.headers = headers
         self.done: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
 
-    def header(self) -> dict[str, str]:
-        """Return fresh headers: nats-py writes into what it is given."""
-        header = dict(self.headers) if self.headers else {}
+    def header(self, header: dict[str, str]) -> dict[str, str]:
+        """Put what this message says into `header`, a fresh one, and return it: nats-py writes into what it gets."""
+        if self.headers:
+            header.update(self.headers)
         if self.expected is not None:
             header[names.EXPECTED_LAST_SUBJECT_SEQ] = str(self.expected)
         return header
@@ -166,15 +167,13 @@ class Writer:
         return True
 
     async def _send_batch(self, batch: list[_Write], batch_id: str) -> PubAck:
-        headers = [
-            write.header() | {names.BATCH_ID: batch_id, names.BATCH_SEQ: str(number)}
-            for number, write in enumerate(batch, 1)
-        ]
         await self._bus.nats.publish_all(
-            (write.subject, header, write.data) for write, header in zip(batch[:-1], headers, strict=False)
+            (write.subject, write.header({names.BATCH_ID: batch_id, names.BATCH_SEQ: str(number)}), write.data)
+            for number, write in enumerate(batch[:-1], 1)
         )
         last = batch[-1]
-        return await self._bus.publish_acked(last.subject, last.data, headers[-1] | {names.BATCH_COMMIT: "1"})
+        commit = {names.BATCH_ID: batch_id, names.BATCH_SEQ: str(len(batch)), names.BATCH_COMMIT: "1"}
+        return await self._bus.publish_acked(last.subject, last.data, last.header(commit))
 
     async def _settle(self, write: _Write) -> None:
         """Store one message, repeating the same bytes until the broker says what became of them."""
@@ -198,7 +197,7 @@ class Writer:
 
     async def _publish(self, write: _Write) -> PubAck:
         try:
-            ack = await self._bus.publish_acked(write.subject, write.data, write.header())
+            ack = await self._bus.publish_acked(write.subject, write.data, write.header({}))
         except ApiError as refusal:
             if refusal.err_code in refusals.WRONG_LAST_SEQ:
                 return await self._whose(write)
