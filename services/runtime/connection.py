@@ -14,7 +14,7 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as NatsError
 
 from contracts import topology
-from contracts.errors import BrokerUnfit, BrokerUnreachable, PermissionDenied
+from contracts.errors import BrokerUnfit, BrokerUnreachable, MaybeStored, PermissionDenied
 from services.runtime import nats_address
 from services.runtime.incoming import Incoming
 from services.runtime.nats_client import LeanClient, plain_frame
@@ -196,8 +196,11 @@ class Connection:
             log.warning("answers_not_sent", error=str(error) or type(error).__name__)
 
     async def publish(self, subject: str, data: bytes, headers: dict[str, str] | None = None, reply: str = "") -> None:
-        """Publish to core NATS: at most once."""
-        await self.nats.publish(subject, data, reply=reply, headers=headers)
+        """Publish to core NATS: at most once. Raises `MaybeStored` where the connection takes nothing now."""
+        try:
+            await self.nats.publish(subject, data, reply=reply, headers=headers)
+        except (NatsError, OSError) as error:
+            raise MaybeStored(f"cannot publish {subject} now: {error}") from error
 
     async def subscribe(self, subject: str, callback: Callable[[Incoming], Awaitable[None]]) -> Subscription:
         """Subscribe to core NATS: at most once."""

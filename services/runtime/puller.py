@@ -16,7 +16,7 @@ import structlog
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from contracts.errors import BrokerError
+from contracts.errors import BrokerError, MaybeStored
 from services.runtime.bus import ApiError, Bus, Unanswered
 from services.runtime.incoming import Incoming
 
@@ -81,7 +81,12 @@ class Puller:
         self._credit = credit
         self._expires_at = now + seconds
         body = msgspec.json.encode({"batch": credit, "expires": int(seconds * 1e9)})
-        await self._bus.publish(self._next, body, reply=self._request)
+        try:
+            await self._bus.publish(self._next, body, reply=self._request)
+        except MaybeStored as error:
+            self.problem = str(error)
+            self._not_before = now + _RETRY_S
+            self.forget_request()
 
     async def wait(self, seconds: float) -> None:
         """Wait until something came (or a request ended), at most `seconds`."""

@@ -13,6 +13,7 @@ from itertools import count
 from time import monotonic
 
 import structlog
+from nats.errors import Error as NatsError
 
 from contracts import headers as names
 from contracts.codec import MAX_MESSAGE_BYTES
@@ -157,7 +158,12 @@ class Writer:
         batch_id = f"{self._batch_prefix}-{next(self._batch_ids)}"
         try:
             ack = await self._send_batch(batch, batch_id)
-        except (ApiError, Unanswered) as error:
+        except (
+            ApiError,
+            Unanswered,
+            NatsError,
+            OSError,
+        ) as error:  # a batch cut short is nothing: no commit, no record
             self.batches_refused += 1
             log.debug("batch_refused", stream=self._stream, size=len(batch), error=str(error))
             return False

@@ -241,6 +241,23 @@ async def test_whatever_a_handler_does_the_mission_ends_and_the_executor_goes_on
         assert (await run(broker, Goal(id="g1", kind="echo")))[-1].status == Status.COMPLETED
 
 
+@goal("leaves.exit.behind")
+async def leaves_exit_behind() -> None:
+    async def leave() -> None:
+        raise SystemExit(3)
+
+    await asyncio.gather(leave(), return_exceptions=True)
+
+
+async def test_a_task_that_a_handler_left_behind_cannot_end_the_loop_of_the_others(nats_url: str) -> None:
+    async with connected(nats_url) as broker, executing(broker.settings, leaves_exit_behind):
+        bystander = await broker.propose(Goal(id="g1", kind="sleep", params={"seconds": 1}))
+        await eventually(lambda: broker.records(bystander))
+        await broker.propose(Goal(id="g1", kind="leaves.exit.behind"))
+        assert (await run(broker, Goal(id="g1", kind="echo")))[-1].status == Status.COMPLETED
+        assert (await broker.outcome(bystander)).status == Status.COMPLETED
+
+
 async def test_results_that_are_too_large_together_stay_with_their_goals(nats_url: str) -> None:
     async with connected(nats_url) as broker, executing(broker.settings, large):
         records = await run(broker, *(Goal(id=f"g{n}", kind="large") for n in range(4)))

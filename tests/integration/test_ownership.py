@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -194,3 +195,26 @@ async def test_an_outcome_waits_for_the_broker_and_finds_the_record_that_was_in_
         await settling
         assert shape(await broker.records(mission_id)) == ["active", "active/progress", "completed"]
         await bus.close()
+
+
+async def test_more_results_than_the_client_may_buffer_wait_for_the_broker_too(nats_server: NatsServer) -> None:
+    started, go = Counter[str](), asyncio.Event()
+
+    @goal("hold")
+    def hold(ctx: Context) -> str:
+        started[ctx.mission_id] += 1
+        eventually_sync(go.is_set, within_s=25)
+        return "x" * 90_000
+
+    async with connected(nats_server.url, lease_s=30) as broker, executing(broker.settings, hold) as stop:
+        missions = [await broker.propose(Goal(id="g1", kind="hold")) for _ in range(40)]
+        await eventually(lambda: len(started) == 40)
+        nats_server.stop()
+        go.set()
+        await eventually(lambda: not broker.bus.connected)
+        with pytest.raises(AssertionError):  # let the outcomes find no broker
+            await eventually(stop.is_set, within_s=3)
+        nats_server.start()
+        outcomes = [await broker.outcome(mission_id, within_s=20) for mission_id in missions]
+        assert {outcome.status for outcome in outcomes} == {Status.COMPLETED}
+        assert set(started.values()) == {1}

@@ -7,8 +7,12 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import structlog
+
 from services.executor.isolation.handoff import Handoff, resolve
 from services.runtime.process import new_event_loop
+
+log = structlog.get_logger()
 
 Call = Callable[[], Coroutine[Any, Any, Any]]
 
@@ -46,8 +50,13 @@ class HandlerLoop:
         self._thread.join(timeout=1)
 
     def _main(self) -> None:
+        """Run the loop until it is closed, also when a task that a handler left behind raises SystemExit in it."""
         with self._runner:
-            self._runner.run(self._until_closed())
+            while not self._closing.is_set():
+                try:
+                    self._runner.run(self._until_closed())
+                except BaseException:
+                    log.exception("handler_task_escaped")
 
     async def _until_closed(self) -> None:
         await self._closing.wait()
