@@ -115,7 +115,7 @@ def _record(stored: Stored) -> Record:
     """Return the record that a message of the stream is; what is not JSON is kept as text."""
     try:
         data = _decode(stored.data)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         data = stored.data.decode(errors="replace")
     return Record(stored.seq, rfc3339(stored.time_ns), stored.subject, data)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from types import TracebackType
@@ -170,6 +171,8 @@ class _Broker:
 def event_of(fields: Mapping[str, Any]) -> ChatEvent:
     """Return the chat event with these fields, checked as every reader will check it; raises `ContractError`."""
     given = {name: value for name, value in fields.items() if value is not None}
+    if not math.isfinite(given.get("deadline_s", 0)):
+        raise DecodeError("the deadline is no number of seconds", pointer="/deadline_s")
     unknown = given.keys() - set(ChatEvent.__struct_fields__)
     if unknown:
         raise DecodeError(f"a chat event has no {', '.join(sorted(unknown))}")

@@ -52,5 +52,5 @@ def from_line(line: bytes) -> Record:
     """Return the record that a line of the journal or of the whiteboard's feed is."""
     try:
         return _line_decoder.decode(line)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise DecodeError(f"the whiteboard sent a line that is no record: {error}") from error

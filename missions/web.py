@@ -44,12 +44,16 @@ class Web:
     """One HTTP origin. A connection per request: few requests, and nothing to keep alive or to close."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
+        try:
+            parts = urlsplit(url if "//" in url else f"http://{url}")
+            port = parts.port
+        except ValueError as error:
+            raise SetupError(f"{url!r} is not a URL of a whiteboard: {error}") from error
         if parts.scheme not in _PORTS or not parts.hostname:
             raise SetupError(f"{url!r} is not a URL of a whiteboard: http://127.0.0.1:8080")
         self.url = parts.geturl().rstrip("/")
         self._host = parts.hostname
-        self._port = parts.port or _PORTS[parts.scheme]
+        self._port = port or _PORTS[parts.scheme]
         self._netloc = parts.netloc.rpartition("@")[2]
         self._prefix = parts.path.rstrip("/")
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None

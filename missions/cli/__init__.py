@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from difflib import get_close_matches
 from importlib import import_module
@@ -39,6 +40,7 @@ COMMANDS = {name: place for section in SECTIONS.values() for name, place in sect
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _INTERRUPTED = 130
+_CANNOT_WRITE = 74
 _OUR_BUG = 70
 
 
@@ -118,6 +120,9 @@ def _explain(error: BaseException) -> int:
     if isinstance(error, MissionsError):
         click.echo(f"missions: {' '.join(str(error).split())}", err=True)
         return error.exit_code
+    if isinstance(error, OSError) and error.filename is None:
+        click.echo(f"missions: cannot write: {error.strerror or error}", err=True)
+        return _CANNOT_WRITE
     text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     click.echo(f"missions: our fault: {text}. missions --debug … shows where", err=True)
     return _OUR_BUG
@@ -138,5 +143,7 @@ def cli(debug: bool) -> None:
 
 
 def main() -> None:
-    """Run the command line: the entry point `missions`."""
+    """Run the command line; from here on Ctrl-C is an exception that commands handle."""
+    if callable(signal.getsignal(signal.SIGINT)):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     cli(prog_name="missions")

@@ -11,7 +11,7 @@ from contracts import ids
 from contracts.lifecycle import TERMINAL, Core, Status
 from missions.cli.connection import broker_client, nats_url_option, whiteboard, whiteboard_url_option
 from missions.cli.output import emit, json_option, talk
-from missions.cli.parameters import Moment
+from missions.cli.parameters import Moment, Seconds
 
 if TYPE_CHECKING:
     from missions.whiteboard import Whiteboard
@@ -34,8 +34,8 @@ def _said(ctx: click.Context, param: click.Parameter, text: str) -> str:
 @click.option("--id", "event_id", default="", help="Its id: said again with the same one, it is the same mission.")
 @click.option("--sender", default="", help="Who says it.")
 @click.option("--queue", help="Where it shall run; else where its goals can.")
-@click.option("--deadline", "deadline_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Fail it after that.")
-@click.option("--timeout", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop following, exit 75.")
+@click.option("--deadline", "deadline_s", type=Seconds(), metavar="SECONDS", help="Fail it after that.")
+@click.option("--timeout", "seconds", type=Seconds(), metavar="SECONDS", help="Stop following, exit 75.")
 @nats_url_option
 @json_option
 def say(nats_url: str | None, **given: Any) -> int:
@@ -90,9 +90,7 @@ def list_missions(as_json: bool, whiteboard_url: str | None, **filters: Any) -> 
 
 @click.command()
 @click.argument("mission_id", metavar="ID")
-@click.option(
-    "--wait", "wait_s", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait for the outcome, or exit 75."
-)
+@click.option("--wait", "wait_s", type=Seconds(), metavar="SECONDS", help="Wait for the outcome, or exit 75.")
 @whiteboard_url_option
 @json_option
 def show(mission_id: str, wait_s: float | None, whiteboard_url: str | None, as_json: bool) -> None:
@@ -122,7 +120,7 @@ async def _outcome(board: Whiteboard, mission_id: str, seconds: float) -> dict[s
 @click.command()
 @click.argument("mission_id", metavar="[ID]", required=False)
 @click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="Without ID: after this sequence, not now.")
-@click.option("--timeout", "seconds", type=click.FloatRange(min=0), metavar="SECONDS", help="Stop watching, exit 75.")
+@click.option("--timeout", "seconds", type=Seconds(), metavar="SECONDS", help="Stop watching; with ID, exit 75.")
 @whiteboard_url_option
 @json_option
 def watch(mission_id: str | None, whiteboard_url: str | None, **given: Any) -> int:

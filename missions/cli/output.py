@@ -64,7 +64,12 @@ def clean(text: str, most: int = 0) -> str:
 
 def coloured() -> bool:
     """Whether stdout takes colours: a terminal, and no NO_COLOR."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return terminal() and not os.environ.get("NO_COLOR")
+
+
+def terminal() -> bool:
+    """Whether stdout is there, and a terminal."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def paint(word: str, width: int = 0) -> str:
@@ -84,7 +89,7 @@ def clock(time: str) -> str:
 
 def short_id(mission_id: str) -> str:
     """Return a prefix that a person can read; a pipe gets the whole id."""
-    return mission_id[:10] if sys.stdout.isatty() else mission_id
+    return mission_id[:10] if terminal() else mission_id
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

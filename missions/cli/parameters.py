@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import click
 
@@ -18,6 +20,21 @@ class PortNumber(click.IntRange):
 
     def __init__(self) -> None:
         super().__init__(0, 65_535)
+
+
+class Seconds(click.FloatRange):
+    """A time to wait, zero or more, that ends."""
+
+    name = "seconds"
+
+    def __init__(self) -> None:
+        super().__init__(min=0)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value!r} is no number of seconds.", param, ctx)
+        return number
 
 
 class Moment(click.ParamType[str]):
