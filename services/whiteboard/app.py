@@ -118,7 +118,7 @@ class Answers:
         journal = {
             "seq": self._journal.last_seq,
             "size_bytes": self._journal.size_bytes,
-            "damaged_lines": self._journal.position.damaged,
+            "damaged_lines": self._journal.damaged,
             "gaps": head.gaps,
             "forks": head.forks,
         }

@@ -20,8 +20,9 @@ from services.whiteboard.view import View
 
 #: What all readers share of the newest records.
 _RECENT_BYTES = 4 * 1024 * 1024
-#: What one reader takes at a time.
+#: What one reader takes at a time: no more than either, but always one record.
 CHUNK = 256
+CHUNK_BYTES = 64 * 1024
 
 Wanted = Callable[[Record], bool]
 
@@ -114,8 +115,8 @@ class Feed:
     async def _after(self, position: int) -> list[Record]:
         if self._recent and self._recent[0].seq <= position + 1:
             start = bisect_right(self._recent, position, key=attrgetter("seq"))
-            return self._recent[start : start + CHUNK]
-        return await asyncio.to_thread(lambda: list(islice(self._journal.replay(position), CHUNK)))
+            return _chunk(islice(self._recent, start, start + CHUNK))
+        return await asyncio.to_thread(lambda: _chunk(islice(self._journal.replay(position), CHUNK)))
 
     def _forget(self) -> None:
         """Keep the newest records, about `_RECENT_BYTES` of them."""
@@ -126,6 +127,18 @@ class Feed:
                 del self._recent[: len(self._recent) - number]
                 break
         self._recent_bytes = sum(len(record.line) for record in self._recent)
+
+
+def _chunk(records: Iterable[Record]) -> list[Record]:
+    """Take records up to `CHUNK_BYTES`, and at least one if there is any."""
+    taken: list[Record] = []
+    size = 0
+    for record in records:
+        size += len(record.line)
+        if taken and size > CHUNK_BYTES:
+            break
+        taken.append(record)
+    return taken
 
 
 def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:

@@ -6,13 +6,14 @@ import itertools
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
 import msgspec
 import structlog
 
-from contracts.errors import JournalError
+from contracts.errors import JournalError, NotAppended
 from services.whiteboard import tables
 from services.whiteboard.batch import Batch, Head, mission_row
 from services.whiteboard.journal import Journal
@@ -26,6 +27,23 @@ RECENT_VIEWS = 8_192
 _LARGE_BYTES = 8_192
 _REBUILD_BATCH = 2_000
 _MOST_VARIABLES = 500
+#: What may be gone a moment later, whatever the index holds: no room, no memory, a lock, a disk that fails.
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+#: What reading a damaged index raises.
+_TROUBLE = (sqlite3.Error, msgspec.MsgspecError, TypeError, UnicodeDecodeError)
+
+#: Stands beside an index that is damaged.
+_BAD = ".bad"
 
 _decode_view = msgspec.json.Decoder(View).decode
 
@@ -49,21 +67,41 @@ class Index:
 
     @classmethod
     def open(cls, path: Path, journal: Journal) -> Self:
-        """Open the index of a journal; one that is missing, broken, foreign or of another version is begun anew."""
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Open the index of a journal; one that is missing, broken, foreign or of another version is begun anew.
+
+        Raises `JournalError` where there can be none.
+        """
+        try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if index := cls._kept(path, journal):
+                return index
+            log.warning("index_begun_anew", path=str(path), records=journal.last_seq)
+            for suffix in ("", "-wal", "-shm", _BAD):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            index = cls(path)
+            index._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise JournalError(
+                f"cannot keep an index at {path}: {error}. Make room, or move away what is there"
+            ) from error
+        return index
+
+    @classmethod
+    def _kept(cls, path: Path, journal: Journal) -> Self | None:
+        """Open the index that is there, or return None where it cannot be used; a passing trouble is raised."""
+        if path.with_name(path.name + _BAD).exists():
+            return None
         index = cls(path)
         try:
             if index._prepare() and index._belongs_to(journal):
                 return index
-        except sqlite3.DatabaseError as error:
+        except _TROUBLE as error:
+            if _is_passing(error):
+                index.close()
+                raise
             log.warning("index_unusable", path=str(path), error=str(error))
         index.close()
-        log.warning("index_begun_anew", path=str(path), records=journal.last_seq)
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
-        index = cls(path)
-        index._prepare()
-        return index
+        return None
 
     @property
     def last_seq(self) -> int:
@@ -83,20 +121,33 @@ class Index:
     def apply(self, records: Sequence[Record]) -> Applied:
         """Fold records that follow on the last one into their views, in one transaction.
 
-        Raises `JournalError` where SQLite fails; the index is then as before, and `missing` has the records.
+        The index is as before where it raises, and `missing` has the records: `NotAppended` where they may be taken
+        later, `JournalError` where the index is damaged and the next `open` begins it anew.
         """
-        batch = Batch(self._load(records))
+        with self._told():
+            batch = Batch(self._load(records))
         for record in records:
             batch.add(record)
         head = batch.head_after(self.head, records[-1])
-        try:
+        with self._told():
             self._write(batch, head)
-        except sqlite3.Error as error:
-            self._connection.rollback()
-            raise JournalError(f"cannot write the index {self.path}: {error}. A restart repairs it") from error
         self.head = head
         self._remember(batch)
         return Applied(batch.changed, batch.unreadable)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Turn what goes wrong into what to do about it."""
+        try:
+            yield
+        except _TROUBLE as error:
+            with suppress(sqlite3.Error):
+                self._connection.rollback()
+            if _is_passing(error):
+                raise NotAppended(f"cannot write the index {self.path}: {error}") from error
+            with suppress(OSError):
+                self.path.with_name(self.path.name + _BAD).touch()
+            raise JournalError(f"the index {self.path} is damaged: {error}. A restart rebuilds it") from error
 
     def _prepare(self) -> bool:
         """Make the tables where there are none; return whether they are of this version."""
@@ -109,7 +160,7 @@ class Index:
         if version != tables.VERSION:
             return False
         row = self._connection.execute(tables.SELECT_HEAD).fetchone()
-        self.head = Head(*row) if row else Head()
+        self.head = msgspec.convert(dict(zip(Head.__struct_fields__, row, strict=True)), Head) if row else Head()
         self.statuses = Counter(dict(self._connection.execute(tables.COUNT_STATUSES).fetchall()))
         return True
 
@@ -161,3 +212,8 @@ class Index:
                 recent[mission_id] = view
         for mission_id in list(itertools.islice(recent, max(0, len(recent) - RECENT_VIEWS))):
             del recent[mission_id]
+
+
+def _is_passing(error: Exception) -> bool:
+    """Tell whether waiting may help; the low byte of SQLite's code is its kind."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _PASSING

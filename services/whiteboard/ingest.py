@@ -33,6 +33,12 @@ _BUSY = 16
 _GATHER_S = 0.005
 _LOOK_EVERY_S = 1.0
 _AGAIN_S = 2.0
+#: So many looks in a row without a record, although the stream has more, are no matter of a lost delivery.
+_STUCK_LOOKS = 5
+_STUCK = (
+    "nothing arrives although the stream is ahead; is another whiteboard reading consumer whiteboard?"
+    " Stop it: one whiteboard belongs to one stream"
+)
 
 Result = TypeVar("Result")
 
@@ -54,6 +60,8 @@ class Ingest:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._under_way: asyncio.Future[None] | None = None
         self._looked_at = 0.0
+        self._stuck_at = -1  #: the journal's last sequence at the last look, if the stream had more
+        self._stuck_looks = 0
         self._stream_seq: int | None = None  #: the stream's last sequence at the last look
         self._records = metrics.counter("whiteboard_records", "Records journalled")
         self._unreadable = metrics.counter("whiteboard_unreadable", "Records that nobody can understand")
@@ -86,13 +94,23 @@ class Ingest:
         self._source.wake()
 
     async def _catch_up(self, stop: Stop) -> None:
-        """Bring the index up to the journal."""
+        """Bring the index up to the journal, however long there is no room for it."""
         self._health.red("journal", "the index is being brought up to date")
+        while not stop.is_set():
+            try:
+                await self._index_missing(stop)
+            except NotAppended as error:
+                self._refused(error)
+                await stop.wait(_AGAIN_S)
+            else:
+                self._journal_works()
+                return
+
+    async def _index_missing(self, stop: Stop) -> None:
         missing = self._index.missing(self._journal)
         while not stop.is_set() and (records := await self._in_thread(lambda: next(missing, None))):
             applied = await self._in_thread(lambda batch=records: self._index.apply(batch))  # type: ignore[misc]
             self._feed.publish(records, applied.changed.values())
-        self._journal_works()
 
     async def _turn(self, stop: Stop) -> None:
         """Fetch while the batch before is written, then write what follows on it."""
@@ -105,6 +123,7 @@ class Ingest:
         settled = await self._settle()
         messages += await self._source.more(BATCH - len(messages))
         if not settled:
+            self._source.misfit()
             await stop.wait(_AGAIN_S)
             await self._align(stop)
             return
@@ -128,14 +147,13 @@ class Ingest:
     async def _store(self, fresh: list[Note]) -> None:
         with self._seconds.time():
             records, applied = await self._in_thread(lambda: self._append(fresh))
-        self._records.inc(len(records))
         self._journal_works()
         self._feed.publish(records, applied.changed.values())
-        for record, why in applied.unreadable:
-            await self._dead_letter(record, why)
+        await self._point_out(applied.unreadable)
 
     def _append(self, fresh: list[Note]) -> tuple[list[Record], Applied]:
         records = self._journal.append(fresh)
+        self._records.inc(len(records))
         return records, self._index.apply(records)
 
     async def _settle(self) -> bool:
@@ -145,14 +163,29 @@ class Ingest:
             if under_way is not None:
                 await under_way
         except NotAppended as error:
-            self._health.red("journal", str(error))
-            log.warning("journal_refuses", error=str(error))
+            self._refused(error)
             return False
         return True
 
+    def _refused(self, error: NotAppended) -> None:
+        self._health.red("journal", str(error))
+        log.warning("journal_refuses", error=str(error))
+
     async def _align(self, stop: Stop) -> None:
         """Set the consumer behind the journal, or record why the stream cannot be followed."""
-        await self._settle()
+        settled = await self._settle()
+        if settled and self._index.last_seq >= self._journal.last_seq:
+            try:
+                await self._follow(stop)
+            except NotAppended as error:
+                self._refused(error)
+                settled = False
+        if not settled:
+            await stop.wait(_AGAIN_S)
+        if self._index.last_seq < self._journal.last_seq:
+            await self._catch_up(stop)
+
+    async def _follow(self, stop: Stop) -> None:
         try:
             verdict = await self._source.align(self._journal)
         except (ApiError, BrokerError, WriteError) as error:
@@ -165,7 +198,7 @@ class Ingest:
             await self._record_fork(verdict)
             await stop.wait(_AGAIN_S)
         else:
-            self._health.green("stream")
+            self._stream_works()
 
     async def _record_gap(self, gap: Gap) -> None:
         """Write down what the stream lost before it was journalled, and go on behind it."""
@@ -198,33 +231,62 @@ class Ingest:
             self._stream_seq = None
             self._health.red("stream", f"cannot look at the stream: {error}")
             return
-        if self.lag and idle:
+        self._count_stuck()
+        if self._journal.damaged:
+            self._journal_works()
+        if (self.lag and idle) or self._is_stuck:
             self._source.misfit()
         if self._source.problem:
             self._health.red("stream", self._source.problem)
-        elif self._source.is_aligned:
+        elif self._source.is_aligned or self._is_stuck:
+            self._stream_works()
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self._stuck_looks >= _STUCK_LOOKS
+
+    def _count_stuck(self) -> None:
+        """Count the looks in a row at which the stream had more and the journal had got nothing of it."""
+        at = self._journal.last_seq if self.lag else -1
+        self._stuck_looks = self._stuck_looks + 1 if at == self._stuck_at >= 0 else 0
+        self._stuck_at = at
+
+    def _stream_works(self) -> None:
+        if self._is_stuck:
+            self._health.red("stream", _STUCK)
+        else:
             self._health.green("stream")
 
     def _journal_works(self) -> None:
-        if damaged := self._journal.position.damaged:
+        if damaged := self._journal.damaged:
             self._health.red("journal", f"{damaged} lines of the journal are damaged")
         else:
             self._health.green("journal")
 
+    async def _point_out(self, unreadable: list[tuple[Record, str]]) -> None:
+        """Tell of records that nobody can understand; they are in the journal whatever becomes of this.
+
+        The first that the broker does not take ends it: no batch waits for one timeout after the other.
+        """
+        self._unreadable.inc(len(unreadable))
+        for record, why in unreadable:
+            log.warning("record_unreadable", seq=record.seq, subject=record.subject, reason=why)
+        for number, (record, why) in enumerate(unreadable):
+            try:
+                await self._dead_letter(record, why)
+            except (ApiError, WriteError) as error:
+                left = len(unreadable) - number
+                log.warning("dead_letters_not_stored", first_seq=record.seq, records=left, error=str(error))
+                return
+
     async def _dead_letter(self, record: Record, why: str) -> None:
-        """Point out a record that nobody can understand; it is in the journal whatever becomes of this."""
-        self._unreadable.inc()
-        log.warning("record_unreadable", seq=record.seq, subject=record.subject, reason=why)
         header = {
             headers.DEADLETTER_REASON: why[:512].replace("\r", " ").replace("\n", " "),
             headers.DEADLETTER_SUBJECT: record.subject,
             headers.DEADLETTER_STREAM: topology.MISSIONS,
             headers.DEADLETTER_SEQ: str(record.seq),
         }
-        try:
-            await self._bus.publish_acked(subjects.deadletters(topology.WHITEBOARD), record.data, header)
-        except (ApiError, WriteError) as error:
-            log.warning("dead_letter_not_stored", seq=record.seq, error=str(error))
+        await self._bus.publish_acked(subjects.deadletters(topology.WHITEBOARD), record.data, header)
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from time import time_ns
 from typing import Self
@@ -22,6 +23,7 @@ from services.whiteboard.segments import OPEN_NAME, Segment
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_MOST_DAMAGED = 100_000
 _DATE = 10  #: characters of a time that say the day
 
 
@@ -37,6 +39,7 @@ class Journal:
         self._disk = disk or Disk()
         self._segment_bytes = segment_bytes
         self._sealed: list[Segment] = []
+        self._damaged: set[tuple[str, int]] = set()  #: full segments' lines: (name, offset)
         self._descriptor = -1
         self._lock_descriptor = -1
         self._lock = threading.Lock()  #: which files there are, and how much of the open one is durable
@@ -61,6 +64,11 @@ class Journal:
     def last_seq(self) -> int:
         """The sequence of the last record, or of the last one that a note of ours speaks of; 0 at first."""
         return self.position.last_seq
+
+    @property
+    def damaged(self) -> int:
+        """How many bad lines are known; those of full segments as far as they have been read."""
+        return self.position.damaged + len(self._damaged)
 
     @property
     def size_bytes(self) -> int:
@@ -88,7 +96,7 @@ class Journal:
             descriptor, part = segment
             try:
                 start = segments.offset_after(descriptor, part.size_bytes, position)
-                for record in segments.records(descriptor, start, part.size_bytes):
+                for record in segments.records(descriptor, start, part.size_bytes, partial(self._met, part)):
                     if record.seq > position:
                         yield record
             finally:
@@ -102,6 +110,8 @@ class Journal:
             return None
         try:
             record = segments.record_at(segment[0], offset)
+            if record is None:
+                self._met(segment[1], offset)
         finally:
             os.close(segment[0])
         return record if record is not None and record.seq == seq else None
@@ -165,13 +175,15 @@ class Journal:
         first = self.position.first
         if first is None:
             return False
+        if following.seq <= self.position.last_seq:  # a note: in a file of its own it would share its sequence's name
+            return False
         return self.position.size_bytes >= self._segment_bytes or first.time[:_DATE] != following.time[:_DATE]
 
     def _rotate(self) -> None:
         """Rename the open file to what it holds and start another; after an error the next append recovers first."""
         now = self.position
         assert now.first is not None  # noqa: S101 - only a file that holds something is full
-        path = self.folder / segments.sealed_name(now.first.seq, now.last_seq)
+        path = segments.free_name(self.folder, now.first.seq, now.last_seq)
         with self._lock:
             self._disk.rename(self.folder / OPEN_NAME, path)
             self._sealed.append(Segment(path, now.first.seq, now.last_seq, now.size_bytes))
@@ -185,6 +197,7 @@ class Journal:
         self._open_file()
         with self._lock:
             self._sealed = segments.sealed(self.folder)
+            self._damaged |= segments.breaks(self._sealed)
             self.position = recover(self.folder, self._descriptor, self._sealed, self._disk)
 
     def _open_file(self) -> None:
@@ -196,6 +209,11 @@ class Journal:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+
+    def _met(self, part: Segment, offset: int) -> None:
+        """Remember a damaged line of a full segment; the open one was read whole at the start."""
+        if part.path.name != OPEN_NAME and len(self._damaged) < _MOST_DAMAGED:
+            self._damaged.add((part.path.name, offset))
 
     def _segment_after(self, position: int) -> tuple[int, Segment] | None:
         """Open the segment that holds the first record after `position`; the caller closes it."""

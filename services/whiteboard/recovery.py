@@ -75,7 +75,7 @@ def recover(folder: Path, descriptor: int, sealed: list[Segment], disk: Disk) ->
         last_subject=found.last.subject,
         first=found.first,
         size_bytes=found.good_end,
-        damaged=before.damaged + len(found.damaged),
+        damaged=len(found.damaged),
     )
 
 
@@ -92,7 +92,7 @@ def _behind_sealed(sealed: list[Segment]) -> Position:
     record = _good(line)
     if record is None:
         log.error("journal_damaged", segment=part.path.name, lines=1)
-        return Position(last_seq=part.last, last_hash=chain_hash(line), damaged=1)
+        return Position(last_seq=part.last, last_hash=chain_hash(line))
     message = None if record.is_note else record
     return Position(last_seq=part.last, last_hash=chain_hash(line), last_message=message, last_subject=record.subject)
 

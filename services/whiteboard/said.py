@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from contracts import subjects
+from contracts import codec, subjects
 from contracts.errors import DecodeError
 from contracts.lifecycle import Status
 from contracts.messages import Failure
@@ -81,6 +81,7 @@ def read_change(record: Record) -> Change:
 
 def _read(decode: Callable[[bytes], Said], record: Record) -> Said:
     try:
+        codec.check_limits(record.data)
         said = decode(record.data)
     except Exception as error:
         raise DecodeError(str(error) or type(error).__name__) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -13,7 +13,7 @@ from contracts.errors import DecodeError
 from services.whiteboard.record import GENESIS, Record, chain_hash, decode_line
 
 OPEN_NAME = "missions.jsonl"
-_SEALED = re.compile(r"missions\.(\d+)-(\d+)\.jsonl")
+_SEALED = re.compile(r"missions\.(\d+)-(\d+)(?:\.(\d+))?\.jsonl")
 _CHUNK_BYTES = 1 << 20
 _PROBE_BYTES = 1 << 14
 #: No line is longer: the broker's 512 KB in base64 and the frame around it.
@@ -40,16 +40,40 @@ class Verified(msgspec.Struct, frozen=True):
     damaged: tuple[int, ...]  #: offsets of bad lines before a good one, and of lines that break the chain
 
 
-def sealed_name(first: int, last: int) -> str:
-    """Return the name of a full segment."""
-    return f"missions.{first}-{last}.jsonl"
+def free_name(folder: Path, first: int, last: int) -> Path:
+    """Return the path of a full segment; a number tells it from one that is there already."""
+    path = folder / f"missions.{first}-{last}.jsonl"
+    number = 0
+    while os.path.lexists(path):
+        number += 1
+        path = folder / f"missions.{first}-{last}.{number}.jsonl"
+    return path
 
 
 def sealed(folder: Path) -> list[Segment]:
     """Return the full segments in stream order."""
     names = ((path, _SEALED.fullmatch(path.name)) for path in folder.iterdir())
-    found = [Segment(path, int(name[1]), int(name[2]), path.stat().st_size) for path, name in names if name]
-    return sorted(found, key=lambda segment: (segment.first, segment.last))
+    numbers = [(int(name[1]), int(name[2]), int(name[3] or 0), path) for path, name in names if name]
+    return [Segment(path, first, last, path.stat().st_size) for first, last, _, path in sorted(numbers)]
+
+
+def breaks(parts: list[Segment]) -> set[tuple[str, int]]:
+    """Return (name, offset) of the full segments' first lines that do not follow, and of last lines that are bad."""
+    found = set()
+    prev = GENESIS
+    for part in parts:
+        descriptor = open_to_read(part.path)
+        try:
+            first = record_at(descriptor, 0)
+            line = last_line(descriptor, part.size_bytes)
+        finally:
+            os.close(descriptor)
+        if first is None or first.prev != prev:
+            found.add((part.path.name, 0))
+        if _good(line) is None:
+            found.add((part.path.name, max(0, part.size_bytes - len(line) - 1)))
+        prev = chain_hash(line)
+    return found
 
 
 def open_to_read(path: Path) -> int:
@@ -73,14 +97,13 @@ def lines(descriptor: int, start: int, end: int, chunk_bytes: int = _CHUNK_BYTES
         yield position - len(rest), rest, False
 
 
-def records(descriptor: int, start: int, end: int) -> Iterator[Record]:
-    """Yield the good records between two offsets; a damaged line is passed over."""
+def records(descriptor: int, start: int, end: int, damaged: Callable[[int], None]) -> Iterator[Record]:
+    """Yield the good records between two offsets; a damaged line is passed over, and `damaged` told its offset."""
     for offset, line, whole in lines(descriptor, start, end):
-        try:
-            record = decode_line(line, offset)
-        except DecodeError:
-            continue
-        if whole:
+        record = _good(line, offset)
+        if record is None or not whole:
+            damaged(offset)
+        else:
             yield record
 
 
@@ -93,10 +116,7 @@ def record_at(descriptor: int, offset: int) -> Record | None:
         if newline or offset + size >= end:
             break
         size *= 8
-    try:
-        return decode_line(line, offset)
-    except DecodeError:
-        return None
+    return _good(line, offset)
 
 
 def offset_after(descriptor: int, end: int, seq: int) -> int:
@@ -150,3 +170,10 @@ def verify(descriptor: int, size: int, prev: str = GENESIS) -> Verified:
         last_message = last_message if record.is_note else record
         good_end = offset + len(line) + 1
     return Verified(good_end, first, last, last_message, tuple(damaged))
+
+
+def _good(line: bytes, offset: int = 0) -> Record | None:
+    try:
+        return decode_line(line, offset)
+    except DecodeError:
+        return None

@@ -5,12 +5,14 @@ from __future__ import annotations
 from time import monotonic
 
 from contracts.topology import MISSIONS, WHITEBOARD
-from services.runtime.bus import Bus
+from services.runtime.bus import ApiError, Bus
 from services.runtime.incoming import Incoming, rfc3339
 from services.runtime.puller import Puller
 from services.whiteboard.journal import Journal
+from services.whiteboard.record import FORK
 from services.whiteboard.truth import Fork, Gap, judge
 
+_NOT_FOUND = 404
 _FETCH_S = 1.0
 #: After a reset, deliveries from before it may still come for so long.
 _SETTLES_S = 0.5
@@ -82,10 +84,19 @@ class Source:
         state = await self._bus.stream_state(MISSIONS)
         last_seq, last = journal.last_seq, journal.position.last_message
         stored = await self._bus.message(MISSIONS, last.seq) if last and last.seq <= state.last_seq else None
-        verdict = judge(last_seq, last, state, (stored.data, rfc3339(stored.time_ns)) if stored else None)
+        there = (stored.data, rfc3339(stored.time_ns)) if stored else None
+        verdict = judge(last_seq, last, state, there, forked=journal.position.last_subject == FORK)
         if verdict is not None or state.last_seq == last_seq:
             return verdict
-        following = last_seq + 1
-        while following <= state.last_seq and await self._bus.message(MISSIONS, following) is None:
-            following += 1
+        following = await self._following(last_seq + 1) or state.last_seq + 1
         return Gap(last_seq + 1, following - 1) if following > last_seq + 1 else None
+
+    async def _following(self, seq: int) -> int | None:
+        """Return the sequence of the first message from `seq` on, or None where there is none."""
+        try:
+            answer = await self._bus.api(f"STREAM.MSG.GET.{MISSIONS}", {"seq": seq, "next_by_subj": ">"})
+        except ApiError as error:
+            if error.code == _NOT_FOUND:
+                return None
+            raise
+        return int(answer["message"]["seq"])

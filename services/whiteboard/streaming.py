@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 
 from services.whiteboard.feed import Feed, Wanted
@@ -14,6 +14,7 @@ PING_S = 15.0
 #: A stream ends after this long, so that its reader asks, and is authorised, again.
 LASTS_S = 900.0
 _RETRY_MS = 1_000
+_BLOCK_BYTES = 16 * 1024
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -23,7 +24,10 @@ async def sse(feed: Feed, after: int | None, wanted: Wanted) -> AsyncGenerator[b
     yield b"retry: %d\n\n" % _RETRY_MS
     async with aclosing(feed.follow(after, wanted, pause_s=PING_S, for_s=LASTS_S)) as chunks:
         async for records in chunks:
-            yield b"".join([_event(record) for record in records]) or b": ping\n\n"
+            if not records:
+                yield b": ping\n\n"
+            for block in _blocks(records, _event):
+                yield block
     yield b"event: bye\ndata: {}\n\n"
 
 
@@ -32,8 +36,28 @@ async def ndjson(feed: Feed, after: int | None, wanted: Wanted) -> AsyncGenerato
     yield b""
     async with aclosing(feed.follow(after, wanted, pause_s=PING_S, for_s=LASTS_S)) as chunks:
         async for records in chunks:
-            yield b"".join([record.line + b"\n" for record in records]) or b"\n"
+            if not records:
+                yield b"\n"
+            for block in _blocks(records, _line):
+                yield block
 
 
 def _event(record: Record) -> bytes:
     return b"id: %d\ndata: %b\n\n" % (record.seq, record.line)
+
+
+def _line(record: Record) -> bytes:
+    return record.line + b"\n"
+
+
+def _blocks(records: list[Record], write: Callable[[Record], bytes]) -> Iterator[bytes]:
+    """Write records one by one, small ones together: a slow reader holds one block more than its chunk."""
+    block = b""
+    for record in records:
+        text = write(record)
+        if block and len(block) + len(text) > _BLOCK_BYTES:
+            yield block
+            block = b""
+        block += text
+    if block:
+        yield block

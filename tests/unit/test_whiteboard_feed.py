@@ -126,3 +126,18 @@ async def test_who_waits_for_an_outcome_is_woken_by_it(live: Live) -> None:
     assert not waiting.done()
     live.take(1)
     await waiting
+
+
+async def test_a_reader_takes_no_more_than_a_few_large_records_at_a_time(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_module, "CHUNK_BYTES", 1_000)
+    live.take(10)
+    for recent in (True, False):
+        live.feed = live.feed if recent else Feed(live.journal, live.journal.last_seq)
+        async with aclosing(live.feed.follow(0, lambda _: True, pause_s=10, for_s=10)) as chunks:
+            chunk = await anext(chunks)
+            assert 1 <= len(chunk) < 10
+            assert sum(len(record.line) for record in chunk) <= 1_000
+    monkeypatch.setattr(feed_module, "CHUNK_BYTES", 1)
+    assert await live.read(0, 30) == list(range(1, 31))

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from contracts.errors import JournalError, NotAppended
 from contracts.lifecycle import Status
 from services.whiteboard import query
 from services.whiteboard.index import Index
@@ -158,3 +159,38 @@ def test_a_note_of_the_whiteboard_is_counted(board: Board) -> None:
     board.take(stream(whole(1), first=6))
     board.reopen()
     assert board.index.last_seq == 8
+
+
+def test_a_damaged_view_is_told_once_and_the_next_start_begins_anew(board: Board) -> None:
+    board.take(stream(whole(1)))
+    board.reopen()
+    connection = sqlite3.connect(board.index.path)
+    connection.execute("UPDATE views SET view = '{'")
+    connection.commit()
+    connection.close()
+    records = board.journal.append(stream([change(1, Status.FAILED)], first=4))
+    with pytest.raises(JournalError, match="A restart rebuilds it"):
+        board.index.apply(records)
+    board.reopen()
+    assert board.catch_up() == 4
+    assert board.index.statuses["completed"] == 1
+    board.reopen()
+    assert board.index.last_seq == 4
+
+
+def test_a_folder_in_place_of_the_index_is_one_clear_line(board: Board, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(JournalError, match="cannot keep an index at"):
+        Index.open(tmp_path / "folder", board.journal)
+
+
+def test_an_index_without_room_takes_the_records_later(board: Board) -> None:
+    board.take(stream(whole(1)))
+    pages = board.index._connection.execute("PRAGMA page_count").fetchone()[0]
+    board.index._connection.execute(f"PRAGMA max_page_count = {pages}")
+    records = board.journal.append(stream([m for number in range(2, 200) for m in whole(number)], first=4))
+    with pytest.raises(NotAppended, match="full"):
+        board.index.apply(records)
+    assert board.index.last_seq == 3
+    board.index._connection.execute("PRAGMA max_page_count = 1000000")
+    assert board.catch_up() == len(records)

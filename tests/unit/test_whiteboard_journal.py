@@ -10,7 +10,7 @@ import pytest
 from contracts.errors import JournalBroken, JournalLocked, NotAppended, SetupError
 from services.whiteboard.disk import Disk
 from services.whiteboard.journal import Journal
-from services.whiteboard.record import GAP, GENESIS, Note, chain_hash
+from services.whiteboard.record import FORK, GAP, GENESIS, Note, chain_hash
 from tests.support.recording import UnsyncedDisk, stream, whole
 
 
@@ -284,3 +284,46 @@ def test_a_replay_finds_its_place_in_a_large_segment(journal: Journal) -> None:
     journal.append(notes(1, 6_000))
     for after in (0, 1, 2_999, 5_000, 5_999, 6_000):
         assert [record.seq for record in journal.replay(after)] == list(range(after + 1, 6_001))
+
+
+def test_a_note_stays_in_the_file_of_the_sequence_it_carries(folder: Path, journal: Journal) -> None:
+    journal.append(notes(1, 1, day=1))
+    journal.append(notes(2, 2, day=2))
+    journal.note(FORK, 2, {"reason": "another stream"})
+    journal.append(notes(3, 3, day=3))
+    assert [record.seq for record in journal.replay()] == [1, 2, 2, 3]
+
+
+def test_a_full_segment_is_never_overwritten(folder: Path) -> None:
+    journal = Journal.open(folder, segment_bytes=1)
+    journal.append(notes(1, 3))
+    (folder / "missions.1-3.jsonl").write_text("kept")
+    journal.append(notes(4, 6))
+    assert (folder / "missions.1-3.jsonl").read_text() == "kept"
+    assert (folder / "missions.1-3.1.jsonl").exists()
+    journal.close()
+
+
+def test_damage_in_a_full_segment_is_counted_once_when_it_is_read(folder: Path) -> None:
+    journal = Journal.open(folder, segment_bytes=1)
+    journal.append(notes(1, 3))
+    journal.append(notes(4, 6))
+    path = folder / "missions.1-3.jsonl"
+    damaged = bytearray(path.read_bytes())
+    damaged[damaged.index(b'{"seq":2') + 40] ^= 1
+    path.write_bytes(damaged)
+    for _ in range(2):
+        assert [record.seq for record in journal.replay()] == [1, 3, 4, 5, 6]
+    assert journal.damaged == 1
+    journal.close()
+
+
+def test_a_full_segment_that_is_missing_is_counted_at_the_start(folder: Path) -> None:
+    journal = Journal.open(folder, segment_bytes=1)
+    for first in (1, 4, 7, 10):
+        journal.append(notes(first, first + 2))
+    journal.close()
+    (folder / "missions.4-6.jsonl").unlink()
+    again, seqs = reopened(folder)
+    assert again.damaged == 1
+    assert seqs == [1, 2, 3, 7, 8, 9, 10, 11, 12]

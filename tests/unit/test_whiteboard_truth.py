@@ -49,3 +49,13 @@ def test_what_retention_took_is_a_gap() -> None:
     assert judge(0, None, State(5, 9), None) == Gap(1, 4)
     assert judge(10, LAST, State(21, 20), None) == Gap(11, 20)
     assert judge(10, LAST, State(11, 20), None) is None
+
+
+def test_the_same_event_at_another_time_is_a_fork() -> None:
+    assert isinstance(judge(10, LAST, State(1, 12), (LAST.data, "2026-01-02T00:00:00.000000001Z")), Fork)
+
+
+def test_after_a_fork_only_our_last_record_shows_that_the_stream_is_ours() -> None:
+    assert isinstance(judge(10, LAST, State(11, 20), None, forked=True), Fork)
+    assert isinstance(judge(10, None, State(1, 20), None, forked=True), Fork)
+    assert judge(10, LAST, State(1, 12), THE_SAME, forked=True) is None

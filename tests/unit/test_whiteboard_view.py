@@ -10,6 +10,7 @@ from contracts.errors import DecodeError, IllegalTransition
 from contracts.lifecycle import TERMINAL, TRANSITIONS, Core, Status
 from contracts.messages import Failure, Goal, GoalStatus
 from services.whiteboard.record import Note, Record
+from services.whiteboard.said import read_change
 from services.whiteboard.view import View, apply, fold
 from tests.support.recording import change, proposal, stream, whole
 
@@ -140,3 +141,10 @@ def test_numbers_in_results_keep_their_digits() -> None:
     exact = data[:-1] + b',"result":{"n":1.10,"big":123456789012345678901234567890}}'
     view = folded(proposal(1), change(1, Status.ACTIVE), (subject, exact))
     assert bytes(view.result) == b'{"n":1.10,"big":123456789012345678901234567890}'
+
+
+def test_a_record_nested_too_deep_is_not_read() -> None:
+    subject, data = change(1, Status.ACTIVE)
+    deep = data[:-1] + b',"more":' + b"[" * 100 + b"]" * 100 + b"}"
+    with pytest.raises(DecodeError, match="nested deeper"):
+        read_change(Record(1, "2026-01-01T00:00:00Z", subject, deep, b""))
