@@ -1,4 +1,4 @@
-"""The entry point `missions`: nothing is imported before Ctrl-C is quiet."""
+"""The entry point `missions`: Ctrl-C ends it quietly from the first moment on, before there is a command line."""
 
 from __future__ import annotations
 
@@ -8,10 +8,25 @@ import signal
 _INTERRUPTED = 130
 
 
-def main() -> None:
-    """Run the command line; until it is loaded, Ctrl-C ends the process without a traceback."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # nohup and the like ignore it: let them
-        signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
-    from missions.cli import main as run  # noqa: PLC0415 - the import is what takes the time
+class EndsAtOnce:
+    """A block, of imports, in which Ctrl-C ends the process without a word. Where it is ignored, it stays ignored.
 
-    run()
+    A `KeyboardInterrupt` in an import may come out as anything, also as a traceback from a callback.
+    """
+
+    def __enter__(self) -> None:
+        self._before = signal.getsignal(signal.SIGINT)
+        if self._before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, lambda *_: os._exit(_INTERRUPTED))
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def main() -> None:
+    """Run the command line."""
+    with EndsAtOnce():
+        from missions import cli  # noqa: PLC0415 - the signal comes first
+
+    cli.main()

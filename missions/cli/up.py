@@ -14,6 +14,7 @@ import click
 
 from missions.cli.output import json_option, program, talk
 from missions.cli.parameters import PortNumber
+from missions.entry import EndsAtOnce
 
 if TYPE_CHECKING:
     from missions.stack import Stack
@@ -52,7 +53,8 @@ def up(data_dir: str, as_json: bool, port: int, nats_port: int, goals: tuple[str
       missions up --port 0 --nats-port 0 --data-dir /tmp/missions --json
     """
     began = time.monotonic()
-    from missions.stack import Stack
+    with EndsAtOnce():
+        from missions.stack import Stack
 
     stack = Stack(Path(data_dir), port=port, nats_port=nats_port, goals=goals, executors=executors)
     return Foreground(stack).run(began, as_json)

@@ -9,9 +9,8 @@ from time import monotonic
 import msgspec
 import structlog
 
-from contracts import headers as names
-from contracts import subjects
 from contracts.errors import ContractError, Lost, MissionsError, WriteError
+from services.runtime import deadletters
 from services.runtime.bus import ApiError, Bus
 from services.runtime.health import Health
 from services.runtime.incoming import Incoming
@@ -121,14 +120,16 @@ class Consumer:
 
     async def _dead_letter(self, incoming: Incoming, error: MissionsError) -> None:
         """Keep the whole message with the reason, and only then drop it; else it comes again."""
-        headers = {
-            names.DEADLETTER_REASON: str(error)[:512].replace("\r", " ").replace("\n", " "),
-            names.DEADLETTER_SUBJECT: incoming.subject,
-            names.DEADLETTER_STREAM: self._puller.stream,
-            names.DEADLETTER_SEQ: str(incoming.seq),
-        }
         try:
-            await self._bus.publish_acked(subjects.deadletters(self._service), incoming.data, headers)
+            await deadletters.keep(
+                self._bus,
+                self._service,
+                stream=self._puller.stream,
+                seq=incoming.seq,
+                subject=incoming.subject,
+                data=incoming.data,
+                reason=str(error),
+            )
         except (ApiError, WriteError) as failure:
             log.warning("dead_letter_not_stored", subject=incoming.subject, error=str(failure))
             self._answer(incoming, nak(_NAK_S), "not_stored")

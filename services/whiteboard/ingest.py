@@ -11,8 +11,9 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from contracts import headers, subjects, topology
+from contracts import topology
 from contracts.errors import BrokerError, NotAppended, WriteError
+from services.runtime import deadletters
 from services.runtime.bus import ApiError, Bus
 from services.runtime.health import Health
 from services.runtime.incoming import Incoming
@@ -280,13 +281,15 @@ class Ingest:
                 return
 
     async def _dead_letter(self, record: Record, why: str) -> None:
-        header = {
-            headers.DEADLETTER_REASON: why[:512].replace("\r", " ").replace("\n", " "),
-            headers.DEADLETTER_SUBJECT: record.subject,
-            headers.DEADLETTER_STREAM: topology.MISSIONS,
-            headers.DEADLETTER_SEQ: str(record.seq),
-        }
-        await self._bus.publish_acked(subjects.deadletters(topology.WHITEBOARD), record.data, header)
+        await deadletters.keep(
+            self._bus,
+            topology.WHITEBOARD,
+            stream=topology.MISSIONS,
+            seq=record.seq,
+            subject=record.subject,
+            data=record.data,
+            reason=why,
+        )
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
