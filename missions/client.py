@@ -171,7 +171,8 @@ class _Broker:
 def event_of(fields: Mapping[str, Any]) -> ChatEvent:
     """Return the chat event with these fields, checked as every reader will check it; raises `ContractError`."""
     given = {name: value for name, value in fields.items() if value is not None}
-    if not math.isfinite(given.get("deadline_s", 0)):
+    deadline = given.get("deadline_s", 0)
+    if isinstance(deadline, float) and not math.isfinite(deadline):
         raise DecodeError("the deadline is no number of seconds", pointer="/deadline_s")
     unknown = given.keys() - set(ChatEvent.__struct_fields__)
     if unknown:

@@ -94,6 +94,8 @@ async def do_goals(attempt: Attempt, executor: Executor) -> Outcome:
         while not plan.done:
             for goal in plan.ready(running.values()):
                 running[asyncio.create_task(do_goal(goal, attempt, executor))] = goal.id
+            if not running:
+                return Outcome(Status.FAILED, runner.BAD_PLAN)
             ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 del running[task]

@@ -28,6 +28,17 @@ async def claim(mission: Mission, work: Incoming, executor: Executor) -> Claim |
 
     Raises `Lost` when the mission belongs to somebody else, which may be this very process.
     """
+    if mission.mission_id in executor.claiming:  # redelivered while its claim was slow: that claim decides
+        raise Lost(subjects.status(mission.queue, mission.mission_id))
+    executor.claiming.add(mission.mission_id)
+    try:
+        return await _claim(mission, work, executor)
+    finally:
+        executor.claiming.discard(mission.mission_id)
+
+
+async def _claim(mission: Mission, work: Incoming, executor: Executor) -> Claim | None:
+    """Claim at once what was never delivered before; look at the head where it was, or where that was too hasty."""
     head = None if work.deliveries == 1 else await _head(mission, executor)
     try:
         return await _claim_on(head, mission, work, executor)
@@ -134,7 +145,7 @@ def unknown_kind(kind: str, known: list[str]) -> str:
 
 
 def _rejected(reason: str, message: str) -> Outcome:
-    return Outcome(Status.REJECTED, reason, error=Failure(type="Rejected", message=message))
+    return Outcome(Status.REJECTED, reason, error=runner.described("Rejected", message))
 
 
 def _ledger(mission: Mission, executor: Executor, *, attempt: int, head: int, first: int = 0) -> Ledger:

@@ -63,7 +63,8 @@ class Leases:
         try:
             yield
         finally:
-            del self._owned[attempt.mission.mission_id]
+            if self._owned.get(attempt.mission.mission_id) is attempt:
+                del self._owned[attempt.mission.mission_id]
             if not self._owned:
                 self._empty.set()
 
@@ -73,10 +74,11 @@ class Leases:
             await _pause(stop, min(_TICK_S, self._beat_every_s / 2))
             now = monotonic()
             await self._beat([attempt for attempt in self._owned.values() if self._due(attempt, now)])
-            for attempt in list(self._owned.values()):
-                if now - attempt.progress_at >= _PROGRESS_EVERY_S:
-                    attempt.progress_at = now
-                    await self._write_progress(attempt)
+
+    async def tell_progress(self, stop: Stop) -> None:
+        """Write what handlers said about their progress, once a second, beside the heartbeats and never before them."""
+        while not await stop.wait(_PROGRESS_EVERY_S):
+            await asyncio.gather(*(self._write_progress(attempt) for attempt in self.all()))
 
     def _due(self, attempt: Attempt, now: float) -> bool:
         return now - attempt.beaten_at >= self._beat_every_s

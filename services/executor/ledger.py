@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from contracts import codec, ids, subjects, topology
-from contracts.errors import ContractError, Lost, MaybeStored
+from contracts.errors import ContractError, Lost, MaybeStored, StreamFull
 from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Failure, GoalStatus, Mission, StatusRecord, status_record
 from services.executor.runner import CANCELLING, Outcome
-from services.runtime.bus import Bus
+from services.runtime.bus import ApiError, Bus
 from services.runtime.incoming import Stored
 from services.runtime.writer import Writer
 
@@ -70,17 +70,23 @@ class Ledger:
             record = self._record(
                 outcome.status, reason=outcome.reason, goal=outcome.goal, error=outcome.error, result=outcome.result
             )
+            pauses = _patience()
             while True:
                 try:
                     await self._append(record)
-                except (Cancelling, MaybeStored):
+                except Cancelling:
+                    continue
+                except (MaybeStored, StreamFull):
+                    await asyncio.sleep(next(pauses))
                     continue
                 return
 
     async def look(self) -> None:
         """Read the head from the leader: raises `Lost` when fenced; notes a wish to cancel in `cancel_reason`."""
+        if self._turn.locked():  # the write under way finds out by itself, and may take long
+            return
         async with self._turn:
-            head = await self._bus.head(topology.MISSIONS, self._subject)
+            head = await self._read_head()
             if head is not None and head.seq != self.head and head.data != self._doubtful:
                 self._accept(head)
 
@@ -92,7 +98,7 @@ class Ledger:
             self._doubtful = data
             raise
         except Lost:
-            head = await self._bus.head(topology.MISSIONS, self._subject)
+            head = await self._read_head()
             if head is None:
                 raise
             if head.data == self._doubtful:  # the write nobody could tell of had arrived
@@ -101,6 +107,12 @@ class Ledger:
                 return
             self._accept(head)
             raise Cancelling(self.cancel_reason) from None
+
+    async def _read_head(self) -> Stored | None:
+        try:
+            return await self._bus.head(topology.MISSIONS, self._subject)
+        except ApiError as error:
+            raise MaybeStored(f"cannot read the head of {self._subject}: {error}") from error
 
     def _accept(self, head: Stored) -> None:
         """Stand on a head that is not ours: only the wish to cancel our own attempt leaves us the owner."""
@@ -142,8 +154,20 @@ class Ledger:
 async def _uncut(write: Coroutine[Any, Any, None]) -> None:
     """Let a write end even when its caller is cancelled: an attempt must know where its own line stands."""
     writing = asyncio.ensure_future(write)
-    try:
-        await asyncio.shield(writing)
-    except asyncio.CancelledError:
-        await asyncio.wait({writing})
-        raise
+    cancelled: asyncio.CancelledError | None = None
+    while not writing.done():
+        try:
+            await asyncio.wait({writing})
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    writing.result()
+
+
+def _patience() -> Iterator[float]:
+    """Yield pauses without end, 0.1 s to 5 s."""
+    pause = 0.1
+    while True:
+        yield pause
+        pause = min(pause * 2, 5.0)

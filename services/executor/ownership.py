@@ -29,7 +29,6 @@ class Attempt:
     plan: Plan
     contexts: dict[str, Context] = field(default_factory=dict)  #: of the goals that run now, by goal id
     beaten_at: float = field(default_factory=monotonic)
-    progress_at: float = field(default_factory=monotonic)
     _performer: asyncio.Task[None] | None = None
     _why: Exception | None = None
 

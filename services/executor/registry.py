@@ -64,6 +64,10 @@ class Handler:
             model = self.params.model_validate(params)
         except ValidationError as error:
             raise BadParams(f"goal kind {self.kind}: {self._explain(error.errors()[0])}") from None
+        except Exception as error:  # a validator of the user's
+            raise BadParams(
+                f"goal kind {self.kind}: params cannot be checked: {type(error).__name__}: {error}"
+            ) from error
         return {name: vars(model)[name] for name in self.names}
 
     def _explain(self, problem: Mapping[str, Any]) -> str:

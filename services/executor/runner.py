@@ -10,6 +10,7 @@ from contracts.lifecycle import Status
 from contracts.messages import Failure, Goal, GoalStatus, Mission, RetryPolicy, StatusRecord
 
 _MAX_MESSAGE = 2_000
+_MAX_TYPE = 200
 
 #: Phases of an `active` record.
 CLAIMED = ""
@@ -37,7 +38,7 @@ POISON = "poison"
 USER = "user"
 
 #: Reasons after which a goal is never tried again.
-FINAL = frozenset({HANDLER_REJECTED, RESULT_TOO_LARGE, BAD_RESULT})
+FINAL = frozenset({HANDLER_REJECTED, RESULT_TOO_LARGE, BAD_RESULT, BAD_PARAMS})
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ def resume(mission: Mission, records: Iterable[StatusRecord]) -> Plan:
         if goal.status == Status.COMPLETED:
             plan.results[goal.id] = goal.result
         elif goal.status == "skipped":
-            plan.skipped.add(goal.id)
+            plan.skip(goal.id)
     return plan
 
 
@@ -154,7 +155,16 @@ def _result(goal_ids: list[str], results: Mapping[str, Any]) -> Any:
 
 def failure(error: BaseException) -> Failure:
     """Describe an exception in what a reader of the whiteboard needs."""
-    return Failure(type=type(error).__name__, message=readable(str(error)[:_MAX_MESSAGE]))
+    try:
+        text = str(error)
+    except Exception as worse:  # noqa: BLE001 - user code
+        text = f"its message cannot be had: {type(worse).__name__}"
+    return described(type(error).__name__, text)
+
+
+def described(kind: str, message: str) -> Failure:
+    """Return a failure whose texts have a size and an encoding that a record can carry."""
+    return Failure(type=readable(kind[:_MAX_TYPE]), message=readable(message[:_MAX_MESSAGE]))
 
 
 def readable(text: str) -> str:

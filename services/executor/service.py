@@ -48,6 +48,7 @@ async def serve(
         parts = [
             bus.watch(stop),
             executor.leases.keep(stop),
+            executor.leases.tell_progress(stop),
             announcing.announce(bus, registry, settings.queues, health, stop),
         ]
         parts += [_consume(queue, executor, health, metrics, stop) for queue in settings.queues]

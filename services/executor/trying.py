@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import Any
 
 from msgspec import Raw
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import to_jsonable_python
 
 from contracts import codec
 from contracts.errors import ContractError, TooLarge
@@ -42,7 +43,7 @@ async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, e
         fence=attempt.ledger.fence,
         deadline=attempt.mission.deadline,
     )
-    arguments = handler.validate(goal.params)
+    arguments = checked_params(goal, handler)
     positional = (context,) if handler.wants_context else ()
     seconds = goal.timeout_s or handler.timeout_s or executor.settings.goal_timeout_s
     await executor.places[handler.isolation].reserve()
@@ -57,6 +58,14 @@ async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, e
         context.stop()
         del attempt.contexts[goal.id]
     return encoded(result)
+
+
+def checked_params(goal: Goal, handler: Handler) -> dict[str, Any]:
+    """Check the params once more, since what they name may be gone by now; raises `GoalFailed`."""
+    try:
+        return handler.validate(goal.params)
+    except ContractError as error:
+        raise GoalFailed(runner.BAD_PARAMS, runner.failure(error)) from error
 
 
 async def within(seconds: float, executor: Executor, handler: Handler, call: partial[object]) -> object:
@@ -79,8 +88,11 @@ def encoded(result: object) -> Raw:
     try:
         data = _as_json(result)
         codec.check_limits(data, MAX_RESULT_DEPTH)
+        codec.decode_any(data)  # an object may write itself, and badly
     except TooLarge as error:
         raise _too_large(str(error)) from error
+    except ContractError as error:
+        raise _bad_result(error) from error
     if len(data) > MAX_RESULT_BYTES:
         raise _too_large(f"the result has {len(data)} bytes, {MAX_RESULT_BYTES} are allowed")
     return Raw(data)
@@ -105,6 +117,10 @@ def _by_pydantic(result: object) -> bytes:
         return codec.encode(to_jsonable_python(result))
     except TooLarge:
         raise
-    except (PydanticSerializationError, ContractError, ValueError, RecursionError) as error:
-        message = f"the result cannot be written as JSON: {error}"[:500]
-        raise GoalFailed(runner.BAD_RESULT, Failure(type="BadResult", message=message)) from error
+    except Exception as error:
+        raise _bad_result(error) from error
+
+
+def _bad_result(error: Exception) -> GoalFailed:
+    failure = runner.described("BadResult", f"the result cannot be written as JSON: {runner.failure(error).message}")
+    return GoalFailed(runner.BAD_RESULT, failure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
@@ -13,7 +14,7 @@ from contracts import codec, subjects
 from contracts.errors import DecodeError
 from contracts.messages import ChatEvent
 from services.runtime.chat_door import ChatDoor
-from services.runtime.http import json_response
+from services.runtime.http import json_response, problem
 
 
 class ChatRequest(BaseModel):
@@ -31,12 +32,21 @@ def routes(door: ChatDoor) -> list[Route]:
     """Return the route of the door, mounted by the orchestrator and the whiteboard."""
 
     async def chat_integrated(request: Request) -> Response:
+        if from_another_site(request):
+            return problem(403, "Another site", "a page of another site may not give orders here")
         event = parse(await request.body())
         mission_id = await door.publish(event)
         body = {"mission_id": mission_id, "conversation": event.conversation, "status": "accepted"}
         return json_response(body, 202, {"Location": f"/missions/{mission_id}"})
 
     return [Route("/chat/integrated", chat_integrated, methods=["POST"])]
+
+
+def from_another_site(request: Request) -> bool:
+    """Tell a request that a browser sends for a page of somebody else's; such a POST needs no preflight."""
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    return foreign or request.headers.get("sec-fetch-site") in {"cross-site", "same-site"}
 
 
 def parse(body: bytes) -> ChatEvent:

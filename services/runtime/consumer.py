@@ -79,7 +79,7 @@ class Consumer:
         if not puller.buffer:
             await puller.wait(_LOOK_EVERY_S)
         puller.arrived.clear()
-        while puller.buffer:
+        while puller.buffer and len(self._running) < self._slots:
             incoming = puller.buffer.popleft()
             if skip(incoming):
                 self._answer(incoming, ACK, "skipped")

@@ -18,7 +18,7 @@ from services.runtime.settings import Settings, load
 
 log = structlog.get_logger()
 
-#: SIGKILL comes after 10 s in most deployments; what is not over by then is abandoned.
+#: SIGKILL comes after 10 s in most deployments; what is not over by then is abandoned. Only handlers may have longer.
 STOP_WITHIN_S = 5.0
 SECOND_SIGNAL_EXIT = 130
 
@@ -57,7 +57,7 @@ def run(service: Service, settings: Settings, name: str) -> int:
     _tame_garbage_collector()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            return runner.run(_supervised(service, settings))
+            return runner.run(_supervised(service, settings, max(STOP_WITHIN_S, settings.stop_grace_s + 2)))
     except* MissionsError as group:
         error = first_error(group)
         log.error("service_failed", error=str(error))  # noqa: TRY400 - it is understood: a traceback says less
@@ -96,16 +96,16 @@ async def _stopping(part: Coroutine[Any, Any, None], stop: Stop) -> None:
         stop.set()
 
 
-async def _supervised(service: Service, settings: Settings) -> int:
+async def _supervised(service: Service, settings: Settings, stop_within_s: float) -> int:
     stop = Stop()
     _own_signals(stop)
     work = asyncio.ensure_future(service(settings, stop))
     wish = asyncio.ensure_future(stop.wait())
     await asyncio.wait({work, wish}, return_when=asyncio.FIRST_COMPLETED)
     if not work.done():
-        await asyncio.wait({work}, timeout=STOP_WITHIN_S)
+        await asyncio.wait({work}, timeout=stop_within_s)
     if not work.done():
-        log.error("stop_overdue", seconds=STOP_WITHIN_S)
+        log.error("stop_overdue", seconds=stop_within_s)
         os._exit(1)
     wish.cancel()
     await work

@@ -77,6 +77,9 @@ class Puller:
             self.forget_request()
         if self._credit or credit < 1 or now < self._not_before:
             return
+        if not self._bus.connected:  # or requests would gather for the reconnect, and bring more than can start
+            self.problem = "not connected to NATS"
+            return
         self._request = f"{self._inbox}.{next(self._numbers)}"
         self._credit = credit
         self._expires_at = now + seconds

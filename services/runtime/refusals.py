@@ -10,8 +10,8 @@ from services.runtime.incoming import Stored
 #: Somebody wrote: read the head to learn whether it was us.
 WRONG_LAST_SEQ = frozenset({10071, 10164})
 STREAM_FULL = 10077
-#: No leader, or no code at all: ask again.
-NOT_NOW = frozenset({10008, 0})
+#: No leader, too few resources, or no code at all: ask again.
+NOT_NOW = frozenset({10008, 10023, 10028, 10047, 0})
 #: Wrong stream, too large, a TTL, roll-up or schedule that is not allowed: our bug, never a matter of time.
 FOR_GOOD = frozenset({10060, 10054, 10166, 10111, 10188, 10189, 10190, 10223, 10052})
 

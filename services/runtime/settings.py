@@ -67,7 +67,13 @@ class Settings(BaseSettings):
     concurrency: int = Field(
         default=200, ge=1, le=10_000, description="Missions that one executor owns, and sync handlers it runs, at once"
     )
-    lease_s: float = Field(default=30.0, ge=0.3, description="Seconds after which a silent owner loses its mission")
+    lease_s: float = Field(
+        default=30.0,
+        ge=0.3,
+        le=86_400,
+        allow_inf_nan=False,
+        description="Seconds after which a silent owner loses its mission",
+    )
     max_owners: int = Field(default=5, ge=1, description="Owners a mission may lose before it fails as poison")
     goal_timeout_s: float = Field(
         default=3_600.0, gt=0, description="Timeout of an attempt at a goal that declares none"

@@ -73,6 +73,7 @@ class Writer:
         self._in_flight = 0
         self._scheduled = False
         self._flights: set[asyncio.Task[None]] = set()
+        self._retries: set[asyncio.Task[None]] = set()
         self._batch_ids = count()
         self._batch_prefix = f"{random.getrandbits(64):016x}"
         self.batches_refused = 0
@@ -147,7 +148,9 @@ class Writer:
         try:
             if len(batch) > _FEW and await self._commit(batch):
                 return
-            await asyncio.gather(*(self._settle(write) for write in batch))
+            for write, error in zip(batch, await asyncio.gather(*map(self._try, batch)), strict=True):
+                if error is not None:
+                    self._keep(asyncio.get_running_loop().create_task(self._persist(write, error)))
         except BaseException as error:
             for write in batch:
                 write.fail(error if isinstance(error, Exception) else MaybeStored())
@@ -181,25 +184,34 @@ class Writer:
         commit = {names.BATCH_ID: batch_id, names.BATCH_SEQ: str(len(batch)), names.BATCH_COMMIT: "1"}
         return await self._bus.publish_acked(last.subject, last.data, last.header(commit))
 
-    async def _settle(self, write: _Write) -> None:
-        """Store one message, repeating the same bytes until the broker says what became of them."""
-        error: Exception = MaybeStored()
+    async def _try(self, write: _Write) -> MaybeStored | None:
+        """Publish one message by itself; return why it must be tried again, or None when its writer knows."""
+        try:
+            write.succeed(await self._publish(write))
+        except Unanswered as unanswered:
+            return MaybeStored(f"{write.subject}: {unanswered}")
+        except ApiError as refusal:
+            if refusal.err_code in refusals.NOT_NOW:
+                return MaybeStored(f"{write.subject}: {refusal}")
+            write.fail(refusals.error_of(write.subject, refusal))
+        except Exception as final:  # noqa: BLE001 - whatever it is, the writer of this record must learn it
+            write.fail(final)
+        return None
+
+    async def _persist(self, write: _Write, error: MaybeStored) -> None:
+        """Repeat the same bytes until the broker says what became of them, beside all other writes."""
         for pause in pauses(self._within_s):
-            try:
-                write.succeed(await self._publish(write))
-            except Unanswered as unanswered:
-                error = MaybeStored(f"{write.subject}: {unanswered}")
-            except ApiError as refusal:
-                if refusal.err_code not in refusals.NOT_NOW:
-                    write.fail(refusals.error_of(write.subject, refusal))
-                    return
-                error = MaybeStored(f"{write.subject}: {refusal}")
-            except Exception as final:  # noqa: BLE001 - whatever it is, the writer of this record must learn it
-                write.fail(final)
-            if write.done.done():
-                return
             await asyncio.sleep(pause)
+            again = await self._try(write)
+            if again is None:
+                return
+            error = again
         write.fail(error)
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        """Hold on to a task until it is done: the loop itself does not."""
+        self._retries.add(task)
+        task.add_done_callback(self._retries.discard)
 
     async def _publish(self, write: _Write) -> PubAck:
         try:

@@ -16,6 +16,7 @@ from services.runtime.health import Health
 from services.runtime.incoming import Incoming
 from services.runtime.metrics import Metrics
 from services.runtime.process import Stop
+from services.runtime.puller import Puller
 from tests.support.broker import Broker, connected
 from tests.support.eventually import eventually
 
@@ -150,6 +151,28 @@ async def test_no_more_is_fetched_than_can_start(nats_url: str) -> None:
             free.set()
             await eventually(lambda: done_with(broker))
         assert most == 4
+
+
+async def test_requests_do_not_gather_while_the_broker_is_away(nats_server: NatsServer) -> None:
+    async with connected(nats_server.url) as broker:
+        puller = Puller(broker.bus, *CHAT_DURABLE)
+        await puller.open()
+        nats_server.kill()
+        await eventually(lambda: not broker.bus.connected)
+        for _ in range(5):
+            puller.forget_request()
+            await puller.ask(10)
+        assert puller.credit == 0
+        assert puller.problem
+        nats_server.restart()
+        await eventually(lambda: broker.bus.connected)
+        for n in range(50):
+            await say(broker, str(n))
+        await puller.ask(10)
+        await eventually(lambda: len(puller.buffer) == 10)
+        assert await broker.unacknowledged(topology.ORCHESTRATOR, topology.CHAT) == 50
+        assert (await broker.bus.api("CONSUMER.INFO.CHAT.orchestrator"))["num_ack_pending"] == 10
+        await puller.close()
 
 
 async def test_what_has_not_finished_at_the_end_is_not_acknowledged(nats_url: str) -> None:

@@ -6,10 +6,11 @@ import asyncio
 import threading
 import time
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import pytest
-from pydantic import BaseModel
+from pydantic import AfterValidator, BaseModel, model_serializer
 
 from contracts import codec, subjects, topology
 from contracts.errors import BrokerUnreachable
@@ -52,6 +53,16 @@ async def test_what_cannot_run_is_rejected_before_anything_runs(
         assert records[0].reason == reason
         assert records[0].error is not None
         assert word in records[0].error.message
+
+
+async def test_params_that_no_message_can_repeat_are_rejected_all_the_same(nats_url: str) -> None:
+    async with connected(nats_url) as broker, executing(broker.settings, picky):
+        for goal_ in (
+            Goal(id="g", kind="echo", params={"\x85" * 110_000: 1}),
+            Goal(id="g", kind="picky", params={"answer": "b"}),
+        ):
+            records = await run(broker, goal_)
+            assert (shape(records), records[0].reason) == (["rejected"], "bad_params")
 
 
 async def test_a_goal_is_retried_and_its_tries_are_written_down(nats_url: str) -> None:
@@ -212,7 +223,68 @@ def refuses() -> None:
     raise Reject("never")
 
 
-STRANGE = (report, strange, huge, deep, surrogate_error, surrogate_result, not_a_number, exits, exits_sync, refuses)
+@goal("stop.iteration")
+def stop_iteration() -> Any:
+    return next(iter([]))
+
+
+@goal("speechless")
+def speechless() -> None:
+    class Speechless(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    raise Speechless
+
+
+@goal("raw")
+def raw() -> msgspec.Raw:
+    return msgspec.Raw(b"not json")
+
+
+class Unwilling(BaseModel):
+    @model_serializer
+    def unwilling(self) -> dict[str, int]:
+        raise KeyError("a")
+
+
+@goal("unwilling")
+def unwilling() -> Unwilling:
+    return Unwilling()
+
+
+@goal("long.name")
+def long_name() -> None:
+    raise type("E" * 300_000, (Exception,), {})("x")
+
+
+def hard_to_please(value: str) -> str:
+    return {"yes": value}[value]
+
+
+@goal("picky")
+def picky(answer: Annotated[str, AfterValidator(hard_to_please)] = "no") -> str:
+    return answer
+
+
+STRANGE = (
+    stop_iteration,
+    speechless,
+    raw,
+    unwilling,
+    long_name,
+    picky,
+    report,
+    strange,
+    huge,
+    deep,
+    surrogate_error,
+    surrogate_result,
+    not_a_number,
+    exits,
+    exits_sync,
+    refuses,
+)
 
 
 @pytest.mark.parametrize(
@@ -222,6 +294,11 @@ STRANGE = (report, strange, huge, deep, surrogate_error, surrogate_result, not_a
         ("strange", "failed", "bad_result"),
         ("huge", "failed", "result_too_large"),
         ("deep", "failed", "result_too_large"),
+        ("stop.iteration", "failed", "handler_error"),
+        ("speechless", "failed", "handler_error"),
+        ("raw", "failed", "bad_result"),
+        ("unwilling", "failed", "bad_result"),
+        ("long.name", "failed", "handler_error"),
         ("surrogate.error", "failed", "handler_error"),
         ("surrogate.result", "failed", "bad_result"),
         ("not.a.number", "failed", "handler_error"),

@@ -268,6 +268,10 @@ async def test_the_http_door_answers_when_the_event_is_stored(nats: Broker) -> N
         mission = await nats.only_proposal()
         assert answer.json()["mission_id"] == mission.mission_id
         assert (await nats.reply(mission, "accepted")).kind == "accepted"
+        for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+            refused = await http.post("/chat/integrated", content='{"message": "/run echo"}', headers=headers)
+            assert refused.status_code == 403
+        assert await nats.count(MISSIONS) == 1
 
 
 async def resize(bus: Bus, max_bytes: int) -> None:

@@ -64,6 +64,14 @@ def test_a_skipped_goal_takes_along_what_needs_it() -> None:
     assert plan.skipped == {"b", "d"}
 
 
+def test_a_later_attempt_skips_what_needed_a_skipped_goal_as_well() -> None:
+    skipped = GoalStatus(id="b", kind="echo", status="skipped")
+    plan = runner.resume(
+        DIAMOND, [active(1), active(2, goal=done("a", 1)), active(3, goal=done("c", 1)), active(4, goal=skipped)]
+    )
+    assert plan.done
+
+
 def test_the_result_is_that_of_the_goals_nobody_needs() -> None:
     plan = Plan(DIAMOND, results={"a": 1, "b": 2, "c": 3, "d": 4})
     assert runner.completed(plan).result == 4

@@ -79,8 +79,10 @@ class HandlerLoop:
 
 
 def contained(error: BaseException) -> Exception:
-    """Turn what must not travel through our own loop (SystemExit, a handler's own cancel) into a plain exception."""
-    return error if isinstance(error, Exception) else HandlerExit(f"{type(error).__name__}: {error}")
+    """Turn what a future cannot carry (SystemExit, a handler's own cancel, StopIteration) into a plain exception."""
+    if isinstance(error, Exception) and not isinstance(error, StopIteration):
+        return error
+    return HandlerExit(f"{type(error).__name__}: {error}")
 
 
 class HandlerExit(Exception):
