@@ -26,6 +26,7 @@ class Announcements:
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
         self._specs: dict[str, KindSpec] = {}
+        self._meanwhile: dict[str, KindSpec] = {}  #: announced since the last reading began
         self.kinds = Kinds()
 
     async def follow(self, stop: Stop, refresh_s: float = REFRESH_S) -> None:
@@ -36,9 +37,10 @@ class Announcements:
             await self._refresh()
 
     async def load(self) -> None:
-        """Read all kinds that are announced now."""
+        """Read all kinds that are announced now; what is announced meanwhile is newer than what was read."""
+        self._meanwhile = {}
         stored = await self._bus.last_per_subject(KINDS, subjects.KINDS_ALL)
-        self._set(_decoded((message.subject, message.data) for message in stored))
+        self._set(_decoded((message.subject, message.data) for message in stored) | self._meanwhile)
 
     async def _refresh(self) -> None:
         try:
@@ -47,7 +49,9 @@ class Announcements:
             log.warning("kinds_not_refreshed", error=str(error))
 
     async def _on_announcement(self, incoming: Incoming) -> None:
-        self._set(self._specs | _decoded([(incoming.subject, incoming.data)]))
+        announced = _decoded([(incoming.subject, incoming.data)])
+        self._meanwhile |= announced
+        self._set(self._specs | announced)
 
     def _set(self, specs: dict[str, KindSpec]) -> None:
         if specs != self._specs:
