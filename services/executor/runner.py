@@ -13,7 +13,6 @@ _MAX_MESSAGE = 2_000
 _MAX_TYPE = 200
 
 #: Phases of an `active` record.
-CLAIMED = ""
 GOAL_DONE = "goal_done"
 BACKING_OFF = "backing_off"
 PROGRESS = "progress"
