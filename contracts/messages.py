@@ -65,12 +65,22 @@ class GoalRequest(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_
 
 
 class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A wish about a mission that exists: cancel it, answer it, retry it, let it expire."""
+    """A wish about a mission that exists: cancel it, answer it, retry it, let it expire.
+
+    `goal` names whose question is answered, where several are open; `about` is the record that asked, where the wish
+    means that very question and no later one.
+    """
 
     kind: Literal["cancel", "answer", "retry", "expire"]
     mission_id: Token
     reason: Line = ""
     answer: Any = None
+    goal: Line = ""
+    about: Line = ""
+
+
+#: What the first goal that fails for good does: end its mission at once, or only after all that does not need it.
+OnFailure = Literal["fail", "continue"]
 
 
 class ChatEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -85,6 +95,8 @@ class ChatEvent(Struct, frozen=True, kw_only=True, omit_defaults=True):
     queue: Token | None = None
     deadline_s: Seconds | None = None
     goals: Annotated[tuple[GoalRequest, ...], Meta(max_length=MAX_GOALS)] = ()
+    on_failure: OnFailure = "fail"
+    max_parallel: Annotated[int, Meta(ge=0, le=MAX_GOALS)] = 0  #: goals side by side; 0: as many as the executor allows
     command: Command | None = None
     metadata: dict[str, Any] = {}
 
@@ -103,6 +115,9 @@ class Mission(Struct, frozen=True, kw_only=True):
     deadline: datetime | None = None
     causation_id: Line = ""  #: the id of the chat event
     retry_of: Line = ""
+    on_failure: OnFailure = "fail"
+    max_parallel: Annotated[int, Meta(ge=0, le=MAX_GOALS)] = 0
+    after: Line = ""  #: the record that put it back into its queue; empty in the first proposal
     schema: int = field(default=SCHEMA)
 
 
@@ -119,6 +134,43 @@ class Progress(Struct, frozen=True, kw_only=True, omit_defaults=True):
     done: float
     total: float | None = None
     note: str = ""
+    eta_s: float | None = None  #: seconds left, at the pace so far
+
+
+class Artifact(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a goal made, kept in the object store: the claim check by which it is fetched and verified."""
+
+    name: Line
+    size_bytes: int
+    sha256: str  #: 64 hexadecimal digits
+    media_type: Line = "application/octet-stream"
+
+
+class Question(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a goal asks a person. `key` tells the questions of one goal apart; `schema` is the answer's JSON Schema."""
+
+    key: Line
+    text: str
+    schema: dict[str, Any] = {}
+    expires_at: datetime | None = None
+    problem: str = ""  #: why the answer before was not taken
+
+
+class Answer(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was answered, and by whom; `expired`: nobody did in time, and `value` says nothing."""
+
+    key: Line
+    value: Any = None
+    by: Line = ""
+    expired: bool = False
+
+
+class LogLine(Struct, frozen=True, kw_only=True):
+    """A line that a handler logged."""
+
+    at: datetime
+    level: str
+    text: str
 
 
 class GoalStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -131,6 +183,11 @@ class GoalStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     result: Any = None
     error: Failure | None = None
     progress: Progress | None = None
+    question: Question | None = None
+    answer: Answer | None = None
+    checkpoint: Any = None
+    artifacts: tuple[Artifact, ...] = ()
+    log: tuple[LogLine, ...] = ()  #: what the handler logged since the record before
 
 
 class StatusRecord(Struct, frozen=True, kw_only=True):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import structlog
 
 from contracts.messages import Progress
+from services.executor.line import Facts, Line, Progressed
 from services.executor.runner import readable
 
 
@@ -17,18 +17,42 @@ class Reject(Exception):
     """Raised by a handler: this goal can never succeed, do not try it again."""
 
 
-@dataclass(frozen=True)
 class Context:
     """One try at one goal, as its handler sees it. All of it may be used from any thread."""
 
-    mission_id: str
-    goal_id: str
-    kind: str
-    attempt: int  #: which try at this goal this is, from 1
-    fence: int  #: sequence of the record that made this process the owner: pass it to your own database
-    deadline: datetime | None  #: when the whole mission must be over
-    _stopped: list[bool] = field(default_factory=list, repr=False)  #: not empty once asked to stop
-    _progress: list[Progress] = field(default_factory=list, repr=False)
+    def __init__(self, facts: Facts, line: Line) -> None:
+        self._facts = facts
+        self._line = line
+
+    @property
+    def mission_id(self) -> str:
+        """The mission that runs."""
+        return self._facts.mission_id
+
+    @property
+    def goal_id(self) -> str:
+        """The goal of the mission that runs."""
+        return self._facts.goal_id
+
+    @property
+    def kind(self) -> str:
+        """The kind of the goal."""
+        return self._facts.kind
+
+    @property
+    def attempt(self) -> int:
+        """Which try at this goal this is, from 1."""
+        return self._facts.attempt
+
+    @property
+    def fence(self) -> int:
+        """The sequence of the record that made this process the owner: pass it to your own database."""
+        return self._facts.fence
+
+    @property
+    def deadline(self) -> datetime | None:
+        """When the whole mission must be over."""
+        return self._facts.deadline
 
     @property
     def idempotency_key(self) -> str:
@@ -38,7 +62,7 @@ class Context:
     @property
     def cancelled(self) -> bool:
         """Whether the handler should stop: cancelled, timed out, or the mission belongs to another owner now."""
-        return bool(self._stopped)
+        return self._line.stopped
 
     @property
     def log(self) -> Any:
@@ -52,13 +76,4 @@ class Context:
         """
         if not (math.isfinite(done) and math.isfinite(total or 0)):
             raise ValueError(f"progress is counted in numbers, not {done} of {total}")
-        self._progress[:] = [Progress(done=done, total=total, note=readable(note[:256]))]
-
-    def stop(self) -> None:
-        """Ask the handler to stop; called by the executor."""
-        self._stopped.append(True)
-
-    def take_progress(self) -> Progress | None:
-        """Return what was said since the last call, once; called by the executor."""
-        said, self._progress[:] = list(self._progress), []
-        return said[-1] if said else None
+        self._line.tell(Progressed(Progress(done=done, total=total, note=readable(note[:256]))))

@@ -8,12 +8,13 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 from prometheus_client import Histogram
 
 from contracts import topology
 from contracts.errors import ContractError
+from services.executor.call import Call
 from services.executor.isolation.loop import HandlerLoop
 from services.executor.isolation.thread import HandlerThreads
 from services.executor.lease import Leases
@@ -31,8 +32,8 @@ class Place(Protocol):
     async def reserve(self) -> None:
         """Wait for room, outside the time that a handler has."""
 
-    async def run(self, call: Any) -> Any:
-        """Run a handler and return its result."""
+    async def run(self, call: Call) -> bytes:
+        """Run a handler and return its result as JSON."""
 
     def close(self) -> None:
         """Let go of it."""

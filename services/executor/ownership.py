@@ -9,8 +9,8 @@ from time import monotonic
 
 from contracts.errors import WriteError
 from contracts.messages import GoalStatus, Mission
-from services.executor.context import Context
 from services.executor.ledger import Ledger
+from services.executor.line import Report
 from services.executor.runner import Outcome, Plan
 from services.runtime.incoming import Incoming
 
@@ -27,7 +27,7 @@ class Attempt:
     work: Incoming
     ledger: Ledger
     plan: Plan
-    contexts: dict[str, Context] = field(default_factory=dict)  #: of the goals that run now, by goal id
+    reports: dict[str, Report] = field(default_factory=dict)  #: of the goals that run now, by goal id
     beaten_at: float = field(default_factory=monotonic)
     _performer: asyncio.Task[None] | None = None
     _why: Exception | None = None
@@ -62,9 +62,7 @@ class Attempt:
             self._performer = None
 
     def progressed(self) -> Iterator[GoalStatus]:
-        """Yield what running goals said about their progress since the last call."""
-        for context in list(self.contexts.values()):
-            if progress := context.take_progress():
-                yield GoalStatus(
-                    id=context.goal_id, kind=context.kind, status="active", attempt=context.attempt, progress=progress
-                )
+        """Yield what running goals said since the last call."""
+        for report in list(self.reports.values()):
+            if said := report.take():
+                yield said

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 from contracts import codec, subjects
 from contracts.errors import DecodeError
 from contracts.lifecycle import Status
-from contracts.messages import Failure
+from contracts.messages import Artifact, Failure
 from services.whiteboard.record import Record
 
 NULL = Raw(b"null")
@@ -48,6 +48,10 @@ class GoalChange(Struct, frozen=True):
     result: Raw = NULL
     error: Failure | None = None
     progress: Raw = NULL
+    question: Raw = NULL
+    answer: Raw = NULL
+    artifacts: tuple[Artifact, ...] = ()
+    log: tuple[Raw, ...] = ()
 
 
 class Change(Struct, frozen=True):

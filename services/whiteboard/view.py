@@ -10,13 +10,15 @@ from msgspec.structs import replace
 from contracts import subjects
 from contracts.errors import ContractError, IllegalTransition
 from contracts.lifecycle import CORE, TERMINAL, Core, Status, advance
-from contracts.messages import Failure
+from contracts.messages import Artifact, Failure
 from services.whiteboard.record import Record
 from services.whiteboard.said import NULL, Change, GoalChange, read_change, read_proposal
 
 #: What a goal is before anybody said something about it, and when nobody ever will.
 _NOT_STARTED = "proposed"
 _SKIPPED = "skipped"
+#: How many lines of a goal's log a view keeps; the journal has all of them.
+MAX_LOG = 100
 _GOAL_ENDS = frozenset({"completed", "failed", "cancelled", "rejected", _SKIPPED})
 
 
@@ -32,6 +34,10 @@ class GoalView(Struct, frozen=True, kw_only=True):
     result: Raw = NULL
     error: Failure | None = None
     progress: Raw = NULL
+    question: Raw = NULL  #: what it waits for; null once it was answered
+    answer: Raw = NULL
+    artifacts: tuple[Artifact, ...] = ()
+    log: tuple[Raw, ...] = ()  #: the newest lines that its handler logged, at most `MAX_LOG`
     started_at: str | None = None
     finished_at: str | None = None
 
@@ -176,9 +182,18 @@ def _goal(goal: GoalView, said: GoalChange, time: str) -> GoalView:
         result=said.result,
         error=said.error,
         progress=said.progress,
+        question=NULL if said.answer != NULL else said.question,
+        answer=said.answer if said.answer != NULL else goal.answer,
+        artifacts=_kept(goal.artifacts, said.artifacts),
+        log=(goal.log + said.log)[-MAX_LOG:],
         started_at=goal.started_at or time,
         finished_at=time if said.status in _GOAL_ENDS else None,
     )
+
+
+def _kept(known: tuple[Artifact, ...], said: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
+    """Add artifacts to those of a goal; the last of a name is the one that stands."""
+    return tuple({artifact.name: artifact for artifact in (*known, *said)}.values())
 
 
 def _ended(goal: GoalView, outcome: Status, time: str) -> GoalView:

@@ -21,6 +21,7 @@ from services.executor.destinations import AllowList, Guard, Resolve, resolve
 from services.executor.http_answer import MAX_BODY_BYTES, CallFailed
 from services.executor.kinds import http
 from services.executor.kinds.http import Call, perform
+from services.executor.line import Facts, Report
 from tests.support.broker import connected
 from tests.support.eventually import eventually
 from tests.support.executing import executing
@@ -84,7 +85,8 @@ async def get(url: str, guard: Guard, *, timeout_s: float = 10, tls: ssl.SSLCont
 
 @pytest.fixture
 def context() -> Context:
-    return Context(mission_id="m", goal_id="g", kind="http.request", attempt=1, fence=1, deadline=None)
+    facts = Facts(mission_id="m", goal_id="g", kind="http.request", attempt=1, fence=1)
+    return Context(facts, Report(facts))
 
 
 def listed(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:

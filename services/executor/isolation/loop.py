@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import structlog
 
+from services.executor.call import Call
 from services.executor.isolation.handoff import Handoff, resolve
 from services.runtime.process import new_event_loop
 
 log = structlog.get_logger()
-
-Call = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class HandlerLoop:
@@ -34,9 +32,9 @@ class HandlerLoop:
     async def reserve(self) -> None:
         """Coroutines need no room of their own."""
 
-    async def run(self, call: Call) -> Any:
-        """Run a handler and return its result; cancelling this cancels the handler."""
-        future = self._service_loop.create_future()
+    async def run(self, call: Call) -> bytes:
+        """Run a handler and return its result as JSON; cancelling this cancels the handler."""
+        future: asyncio.Future[bytes] = self._service_loop.create_future()
         self._calls.put((call, future))
         try:
             return await future
@@ -71,7 +69,7 @@ class HandlerLoop:
     async def _run(self, call: Call, future: asyncio.Future[Any]) -> None:
         """Run one handler; whatever it raises, even SystemExit, is its outcome and not the end of this loop."""
         try:
-            self._outcomes.put((future, await call(), None))
+            self._outcomes.put((future, await call.run_async(), None))
         except BaseException as error:  # noqa: BLE001 - user code
             self._outcomes.put((future, None, contained(error)))
         finally:

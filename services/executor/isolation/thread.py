@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
 from typing import Any
 
+from services.executor.call import Call
 from services.executor.isolation.handoff import Handoff, resolve
 from services.executor.isolation.loop import contained
-
-Call = Callable[[], Any]
 
 
 class HandlerThreads:
@@ -25,9 +23,9 @@ class HandlerThreads:
         """Wait until a call may start; it must then be run."""
         await self._free.acquire()
 
-    async def run(self, call: Call) -> Any:
-        """Run a handler and return its result; cancelling this leaves its thread to end by itself."""
-        future = self._service_loop.create_future()
+    async def run(self, call: Call) -> bytes:
+        """Run a handler and return its result as JSON; cancelling this leaves its thread to end by itself."""
+        future: asyncio.Future[bytes] = self._service_loop.create_future()
         try:
             threading.Thread(target=self._work, args=(call, future), name="handler", daemon=True).start()
             return await future
@@ -39,6 +37,6 @@ class HandlerThreads:
 
     def _work(self, call: Call, future: asyncio.Future[Any]) -> None:
         try:
-            self._outcomes.put((future, call(), None))
+            self._outcomes.put((future, call.run(), None))
         except BaseException as error:  # noqa: BLE001 - user code
             self._outcomes.put((future, None, contained(error)))

@@ -1,0 +1,36 @@
+"""One try at one goal, ready to run wherever its kind belongs. Its result is JSON before it leaves that place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from services.executor import result
+from services.executor.context import Context
+from services.executor.line import Report
+from services.executor.registry import Handler
+
+
+@dataclass(frozen=True)
+class Call:
+    """A handler with what it is given: `arguments` are checked `params`; `report` hears what it says."""
+
+    handler: Handler
+    params: Mapping[str, Any]
+    arguments: Mapping[str, Any]
+    report: Report
+
+    def run(self) -> bytes:
+        """Run a sync handler and return its result as JSON; raises what it raises, and `BadResult`."""
+        return result.encoded(self._begin())
+
+    async def run_async(self) -> bytes:
+        """Run an async handler and return its result as JSON; raises what it raises, and `BadResult`."""
+        return result.encoded(await self._begin())
+
+    def _begin(self) -> Any:
+        """Call the function; an async one only begins, and must be awaited."""
+        if self.handler.wants_context:
+            return self.handler.function(Context(self.report.facts, self.report), **self.arguments)
+        return self.handler.function(**self.arguments)
