@@ -6,6 +6,10 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -14,8 +18,9 @@ from contracts.errors import SetupError
 from services.executor.registry import Registry
 
 ENTRY_POINTS = "missions.goals"
-_BUILT_IN = ("services.executor.kinds.basic",)
-_BUILT_IN_EXTRAS = (("services.executor.kinds.http", "httpx2"),)
+_BUILT_IN = ("services.executor.kinds.basic", "services.executor.kinds.http")
+_OURS = Path(__file__).parents[1]
+_STANDARD = Path(sysconfig.get_path("stdlib"))
 
 
 def load_registry(goals: tuple[str, ...]) -> Registry:
@@ -23,27 +28,23 @@ def load_registry(goals: tuple[str, ...]) -> Registry:
     registry = Registry()
     for name in _BUILT_IN:
         registry.add_module(importlib.import_module(name))
-    for name, library in _BUILT_IN_EXTRAS:
-        if importlib.util.find_spec(library) is not None:
-            registry.add_module(importlib.import_module(name))
     for entry in entry_points(group=ENTRY_POINTS):
-        registry.add_module(_imported(entry.value))
+        registry.add_module(imported(entry.value))
     for name in goals:
-        if not registry.add_module(_from_file(Path(name)) if name.endswith(".py") else _imported(name)):
+        if not registry.add_module(from_file(Path(name)) if name.endswith(".py") else imported(name)):
             raise SetupError(f'no goals in {name}: mark functions with @goal("kind") from missions')
     return registry
 
 
-def _imported(name: str) -> ModuleType:
+def imported(name: str) -> ModuleType:
+    """Import a module, which may lie in the working directory; raises `SetupError` naming file and line."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    try:
+    with explained(f"cannot import goals from {name}"):
         return importlib.import_module(name)
-    except Exception as error:
-        raise SetupError(f"cannot import goals from {name}: {type(error).__name__}: {error}") from error
 
 
-def _from_file(path: Path) -> ModuleType:
+def from_file(path: Path) -> ModuleType:
     """Import a file under a name of its own, so that two files called goals.py may be used together."""
     if not path.is_file():
         raise SetupError(f"no such goals file: {path}")
@@ -53,10 +54,35 @@ def _from_file(path: Path) -> ModuleType:
         raise SetupError(f"not a Python file: {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    try:
+    with explained(f"cannot load goals from {path}"):
         spec.loader.exec_module(module)
+    return module
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn whatever a user's module raises while it is imported into a `SetupError` that says where."""
+    try:
+        yield
     except SetupError:
         raise
-    except Exception as error:
-        raise SetupError(f"cannot load goals from {path}: {type(error).__name__}: {error}") from error
-    return module
+    except (Exception, SystemExit) as error:
+        raise SetupError(f"{what}: {_place(error)}{type(error).__name__}: {_message(error)}") from error
+
+
+def _place(error: BaseException) -> str:
+    """Return file and line of what went wrong: of the last line that is not a library's."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f"{error.filename}:{error.lineno}: "
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+
+
+def _is_users(filename: str) -> bool:
+    path = Path(filename)
+    libraries = {"site-packages", "dist-packages"}.intersection(path.parts)
+    return not (filename.startswith("<") or libraries or path.is_relative_to(_OURS) or path.is_relative_to(_STANDARD))
+
+
+def _message(error: BaseException) -> str:
+    return error.msg if isinstance(error, SyntaxError) else str(error)

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
-from pydantic.errors import PydanticUserError
+from pydantic import BaseModel, ValidationError
 
 from contracts.errors import ContractError, SetupError
-from contracts.ids import check_kind, check_token
+from contracts.ids import check_kind
 from contracts.messages import KindSpec, RetryPolicy
-from services.executor.context import Context
+from services.executor.signature import Mistakes, option_mistakes, phrase_option_mistakes, read, where
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Isolation = Literal["loop", "thread"]
 
 _MARK = "__missions_goal__"
-_CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True, arbitrary_types_allowed=False)
-_REFUSED = {
-    inspect.Parameter.POSITIONAL_ONLY: "a positional-only parameter",
-    inspect.Parameter.VAR_POSITIONAL: "*args",
-    inspect.Parameter.VAR_KEYWORD: "**kwargs",
-}
 
 
 class BadParams(ContractError):
@@ -42,6 +34,7 @@ class Declared:
     retry: RetryPolicy
     timeout_s: float | None
     phrases: tuple[str, ...]
+    mistakes: tuple[str, ...] = ()  #: in what it was told, said when the function is added to a registry
 
 
 @dataclass(frozen=True)
@@ -101,13 +94,17 @@ def goal(
     `timeout` bounds one try in seconds. `phrases` are chat texts that ask for it: `"say hello to {name}"`.
     The function stays callable as it is. Raises `InvalidIdentifier` for a bad kind.
     """
-    retry = RetryPolicy(max_attempts=retries + 1, backoff_s=backoff, max_backoff_s=max(max_backoff, backoff))
     if not isinstance(kind, str):
-        raise SetupError(f'{_where(kind)}: @goal needs the name of the kind: @goal("{kind.__name__}")')
-    declared = Declared(check_kind(kind), retry, timeout, tuple(phrases))
+        raise SetupError(f'{where(kind)}: @goal needs the name of the kind: @goal("{kind.__name__}")')
+    check_kind(kind)
+    mistakes = (*option_mistakes(retries, timeout, backoff, max_backoff), *phrase_option_mistakes(phrases))
+    retry = RetryPolicy()
+    if not mistakes:
+        retry = RetryPolicy(max_attempts=retries + 1, backoff_s=backoff, max_backoff_s=max(max_backoff, backoff))
 
     def mark(function: Function) -> Function:
-        setattr(function, _MARK, declared)
+        found = (*mistakes, *_hidden(function))
+        setattr(function, _MARK, Declared(kind, retry, timeout, () if mistakes else tuple(phrases), found))
         return function
 
     return mark
@@ -120,18 +117,24 @@ class Registry:
         self._handlers: dict[str, Handler] = {}
 
     def add(self, function: Callable[..., Any]) -> None:
-        """Add a function marked with `@goal`; raises `SetupError` naming file and line where it cannot be one."""
+        """Add a function marked with `@goal`; raises `Mistakes` naming file and line where it cannot be one."""
         handler = _handler(function, getattr(function, _MARK))
         known = self._handlers.get(handler.kind)
         if known is not None and known.function is not function:
-            raise SetupError(f"goal kind {handler.kind!r} twice: {_where(known.function)} and {_where(function)}")
+            raise Mistakes([f"{where(function)}: goal kind {handler.kind!r} twice, also at {where(known.function)}"])
         self._handlers[handler.kind] = handler
 
     def add_module(self, module: ModuleType) -> int:
-        """Add every marked function of a module; return how many."""
-        marked = [value for value in vars(module).values() if callable(value) and hasattr(value, _MARK)]
+        """Add every marked function of a module; return how many. Raises `Mistakes`, all those of the module."""
+        marked = [value for value in vars(module).values() if _mark_of(value)]
+        mistakes = list(_methods(module))
         for function in marked:
-            self.add(function)
+            try:
+                self.add(function)
+            except Mistakes as wrong:
+                mistakes += wrong.mistakes
+        if mistakes:
+            raise Mistakes(mistakes)
         return len(marked)
 
     def get(self, kind: str) -> Handler | None:
@@ -149,64 +152,45 @@ class Registry:
 
 
 def _handler(function: Callable[..., Any], declared: Declared) -> Handler:
-    parameters = list(inspect.signature(function).parameters.values())
-    hints = _hints(function)
-    wants_context = bool(parameters) and _is_context(parameters[0], hints)
-    fields = {
-        parameter.name: _field(function, parameter, hints) for parameter in parameters[1 if wants_context else 0 :]
-    }
-    try:
-        model = _model(f"{declared.kind} params", fields)
-    except (PydanticUserError, TypeError, NameError, ValueError) as error:
-        raise SetupError(f"{_where(function)}: params of {declared.kind!r} cannot be checked: {error}") from error
+    """Check a marked function; raises `Mistakes`."""
+    if declared.mistakes:
+        raise Mistakes(f"{where(function)}: {mistake}" for mistake in declared.mistakes)
+    signature = read(function, declared.kind, declared.phrases)
     return Handler(
         kind=declared.kind,
         function=function,
-        params=model,
+        params=signature.params,
         retry=declared.retry,
         timeout_s=declared.timeout_s,
-        phrases=_checked_phrases(function, declared, set(fields)),
+        phrases=declared.phrases,
         isolation="loop" if inspect.iscoroutinefunction(function) else "thread",
-        wants_context=wants_context,
-        names=tuple(fields),
+        wants_context=signature.wants_context,
+        names=signature.names,
     )
 
 
-def _model(name: str, fields: dict[str, Any]) -> type[BaseModel]:
-    """Make the model of the params. They may be called `json` or `copy`: nobody calls those methods of this model."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Field name .* shadows an attribute", UserWarning)
-        return create_model(name, __config__=_CONFIG, **fields)
+def _mark_of(value: Any) -> Declared | None:
+    """Return what `@goal` told of a member of a module, if it did."""
+    mark = inspect.getattr_static(value, _MARK, None) if callable(value) else None
+    return mark if isinstance(mark, Declared) else None
 
 
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(function, include_extras=True)
-    except (NameError, TypeError) as error:
-        raise SetupError(f"{_where(function)}: an annotation cannot be read: {error}") from error
+def _methods(module: ModuleType) -> Iterator[str]:
+    """Yield marked methods of the module's own classes: nobody could call them."""
+    for owner in vars(module).values():
+        if inspect.isclass(owner) and owner.__module__ == module.__name__:
+            for name, member in vars(owner).items():
+                function = member.__func__ if isinstance(member, (staticmethod, classmethod)) else member
+                if _mark_of(member) or _mark_of(function):
+                    yield f"{where(function)}: {owner.__name__}.{name} is a method: mark a function of the module"
 
 
-def _is_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
-    return hints.get(parameter.name) is Context or (parameter.name == "ctx" and parameter.name not in hints)
-
-
-def _field(function: Callable[..., Any], parameter: inspect.Parameter, hints: dict[str, Any]) -> Any:
-    if parameter.kind in _REFUSED:
-        raise SetupError(f"{_where(function)}: a goal may not have {_REFUSED[parameter.kind]}: params are named")
-    default = ... if parameter.default is inspect.Parameter.empty else parameter.default
-    return (hints.get(parameter.name, Any), default)
-
-
-def _checked_phrases(function: Callable[..., Any], declared: Declared, names: set[str]) -> tuple[str, ...]:
-    """Refuse a phrase that names a parameter which the function does not have."""
-    for phrase in declared.phrases:
-        for part in phrase.split("{")[1:]:
-            name = part.partition("}")[0]
-            if check_token(name, "phrase placeholder") not in names:
-                raise SetupError(f"{_where(function)}: phrase {phrase!r} names {name!r}, which is no parameter")
-    return declared.phrases
-
-
-def _where(function: Callable[..., Any]) -> str:
-    code = getattr(inspect.unwrap(function), "__code__", None)
-    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
+def _hidden(function: Any) -> Iterator[str]:
+    """Yield the goal that this function hides, because it was given the same name in the same file."""
+    known: Any = getattr(function, "__globals__", {}).get(getattr(function, "__qualname__", None))
+    mark = _mark_of(known)
+    if mark is None or known is function:
+        return
+    before, here = where(known), where(function)
+    if before != here and before.rpartition(":")[0] == here.rpartition(":")[0]:
+        yield f"{function.__name__} hides goal kind {mark.kind!r} of {before}: give each function a name of its own"

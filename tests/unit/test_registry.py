@@ -78,7 +78,7 @@ def test_the_same_kind_twice_is_refused_with_both_places() -> None:
     @goal("plain")
     def other() -> None: ...
 
-    with pytest.raises(SetupError, match=r"(?s)plain.*test_registry\.py:\d+.*test_registry\.py:\d+"):
+    with pytest.raises(SetupError, match=r"test_registry\.py:\d+: .*plain.*test_registry\.py:\d+"):
         registry.add(other)
 
 
