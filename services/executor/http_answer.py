@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import bisect
 import codecs
 from contextlib import aclosing
 from typing import Any
 
 import httpx2
-import msgspec
 
 from contracts import codec
 from contracts.errors import ContractError, TooLarge
+from services.executor import bounded
 from services.executor.context import Reject
 
 MAX_BODY_BYTES = 64 * 1024
@@ -74,8 +73,8 @@ def _content(data: bytes, truncated: bool, content_type: str) -> tuple[dict[str,
         except ContractError:
             pass  # it may say so, and still be no JSON for us: its text is there to look at
     text = _text(data, parameters.partition("charset=")[2].strip(' "'), final=not truncated)
-    kept = _that_fits(text)
-    return {"body": text[:kept]}, kept < len(text)
+    body = bounded.head(text, MAX_BODY_BYTES)
+    return {"body": body}, len(body) < len(text)
 
 
 def _json(data: bytes) -> Any:
@@ -89,15 +88,3 @@ def _json(data: bytes) -> Any:
 def _text(data: bytes, charset: str, *, final: bool) -> str:
     decoder = codecs.getincrementaldecoder(charset if charset in _CHARSETS else "utf-8")
     return decoder(errors="replace").decode(data, final)
-
-
-def _that_fits(text: str) -> int:
-    """Return how many characters stay within the limit once they are JSON, where one may take six bytes."""
-    if _json_bytes(text) <= MAX_BODY_BYTES:
-        return len(text)
-    sizes = range(1, len(text) + 1)
-    return bisect.bisect_right(sizes, MAX_BODY_BYTES, key=lambda size: _json_bytes(text[:size]))
-
-
-def _json_bytes(text: str) -> int:
-    return len(msgspec.json.encode(text)) - len('""')

@@ -80,6 +80,24 @@ class Settings(BaseSettings):
     )
     manage_streams: bool = Field(default=True, description="Create and update streams; false: only check them")
     http_allow: Words = Field(default=(), description="Hosts that the http goal kinds may call (host or host:port)")
+    commands: Words = Field(
+        default=(), description="Programs that the goal kind `command` may run (name=/absolute/program words [...])"
+    )
+    command_env: Words = Field(
+        default=(), description="Environment variables that those programs get, besides PATH, LANG, LC_*, TZ"
+    )
+    mcp_servers: Path | None = Field(
+        default=None,
+        description="JSON file with the `mcpServers`, and their `tools`, that the goal kind `mcp` may call",
+    )
+    llm_base_url: str = Field(default="", description="OpenAI-compatible endpoint of the goal kind `llm`, with its /v1")
+    llm_models: Words = Field(
+        default=(), description="Models that a goal of the kind `llm` may ask; the first is the default"
+    )
+    llm_key_file: Path | None = Field(default=None, description="File with the API key of that endpoint")
+    llm_max_tokens: int = Field(
+        default=4_096, ge=1, description="Most tokens that one answer of the kind `llm` may have"
+    )
     stop_grace_s: float = Field(default=3.0, ge=0, description="Seconds that running handlers get on SIGTERM")
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log level"

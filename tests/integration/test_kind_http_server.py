@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 
 from contracts.messages import Goal, RetryPolicy
+from services.executor import http_call
 from services.executor.context import Context, Reject
 from services.executor.destinations import AllowList, Guard, Resolve, resolve
 from services.executor.http_answer import MAX_BODY_BYTES, CallFailed
+from services.executor.http_call import Call, perform
 from services.executor.kinds import http
-from services.executor.kinds.http import Call, perform
 from services.executor.line import Facts, Report
 from tests.support.broker import connected
 from tests.support.eventually import eventually
@@ -90,7 +91,7 @@ def context() -> Context:
 
 
 def listed(monkeypatch: pytest.MonkeyPatch, *hosts: str) -> None:
-    monkeypatch.setattr(http, "configured", lambda: guard(*hosts))
+    monkeypatch.setattr(http_call, "configured", lambda: guard(*hosts))
 
 
 async def test_a_listed_address_is_called() -> None:
@@ -255,17 +256,19 @@ async def test_a_get_carries_no_key(context: Context, monkeypatch: pytest.Monkey
     async with serving() as server:
         listed(monkeypatch, server.here)
         await http.http_request(context, f"http://{server.here}/")
-        await http.http_get(f"http://{server.here}/", headers={"X-A": "b"})
+        await http.http_get(context, f"http://{server.here}/", headers={"X-A": "b"})
     assert not any("Idempotency-Key" in asked for asked in server.asked)
     assert "\r\nX-A: b\r\n" in server.asked[1]
 
 
 @pytest.mark.parametrize("headers", [{"X-A": "secret\r\nHost: evil"}, {"X A": "secret"}, {"": "secret"}])
-async def test_a_header_cannot_smuggle_another_one(headers: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_header_cannot_smuggle_another_one(
+    headers: dict[str, str], context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with serving() as server:
         listed(monkeypatch, server.here)
         with pytest.raises(Reject) as caught:
-            await http.http_get(f"http://{server.here}/", headers=headers)
+            await http.http_get(context, f"http://{server.here}/", headers=headers)
     assert "secret" not in str(caught.value)
     assert server.asked == []
 
@@ -304,9 +307,9 @@ async def test_a_certificate_is_checked_against_the_name_and_not_the_address(cer
 
 @pytest.fixture
 def read_settings_again() -> Iterator[None]:
-    http.configured.cache_clear()
+    http_call.configured.cache_clear()
     yield
-    http.configured.cache_clear()
+    http_call.configured.cache_clear()
 
 
 @pytest.mark.usefixtures("read_settings_again")

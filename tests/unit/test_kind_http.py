@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import SetupError
-from services.executor import http_answer
+from services.executor import http_answer, http_call
 from services.executor.context import Reject
 from services.executor.destinations import AllowList, Destination, Guard, Unresolved, is_public
 from services.executor.http_answer import CallFailed
-from services.executor.kinds import http
+from services.executor.kinds import http as http_kinds
 from services.executor.registry import Registry
 
 LIMIT = http_answer.MAX_BODY_BYTES
@@ -227,19 +227,19 @@ async def test_a_destination_names_itself_without_path_and_query() -> None:
 @pytest.mark.parametrize("name", ["Host", "content-length", "Transfer-Encoding", "Proxy-Authorization", "Upgrade"])
 def test_headers_that_frame_or_direct_a_request_are_refused(name: str) -> None:
     with pytest.raises(Reject, match=name):
-        http.request_headers({name: "secret"})
+        http_call.request_headers({name: "secret"})
 
 
 @pytest.mark.parametrize("given_headers", [{"X-A": "sécret"}, {"X-A": "secret" * 4_000}])
 def test_an_unfit_header_is_refused_without_showing_its_value(given_headers: dict[str, str]) -> None:
     with pytest.raises(Reject) as caught:
-        http.request_headers(given_headers)
+        http_call.request_headers(given_headers)
     assert "cret" not in str(caught.value)
 
 
 def test_the_params_of_the_kinds_are_those_of_a_request() -> None:
     registry = Registry()
-    assert registry.add_module(http) == 2
+    assert registry.add_module(http_kinds) == 2
     kind = registry.get("http.request")
     assert kind is not None
     assert set(kind.params.model_json_schema()["properties"]) == {
@@ -256,7 +256,7 @@ def test_the_params_of_the_kinds_are_those_of_a_request() -> None:
 def test_wrong_settings_are_not_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MISSIONS_HTTP_ALLOW", "*.example.com")
     with pytest.raises(Reject, match="write host or host:port"):
-        http.configured.__wrapped__()
+        http_call.configured.__wrapped__()
 
 
 async def answer(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> dict[str, Any]:

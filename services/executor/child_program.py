@@ -1,0 +1,123 @@
+"""One program as a child of the executor: in a session of its own, all of which ends with the call."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.executor.bounded import Kept
+
+#: Between SIGTERM and SIGKILL.
+GRACE_S = 2.0
+#: For what is still in the pipes when everything is over; a process that left its session may hold them open.
+_DRAIN_S = 1.0
+_STDOUT = 1
+
+# Becomes the command, after it asked the kernel to end it with the thread that started it, for no new privileges and no
+# core file. An interpreter of its own (some 12 ms), because `preexec_fn` runs Python between fork and exec, where a
+# lock that another thread held stays locked. Python ignores SIGPIPE, and what it starts would too.
+_LAUNCHER = """
+import ctypes, os, resource, signal, sys
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+prctl = getattr(ctypes.CDLL(None), "prctl", None)
+prctl and (prctl(1, 9), prctl(38, 1, 0, 0, 0))  # PR_SET_PDEATHSIG, SIGKILL; PR_SET_NO_NEW_PRIVS; Linux only
+os.getppid() == int(sys.argv[1]) and os.execvp(sys.argv[2], sys.argv[2:])
+"""
+
+
+def launched(command_line: Sequence[str]) -> list[str]:
+    """Return the command line that runs another one for as long as the *thread* that starts it lives, at most."""
+    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command_line]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended. `exit_code` is the negative number of the signal that ended it, if one did."""
+
+    exit_code: int
+    stdout: Kept
+    stderr: Kept
+
+
+class _Output(asyncio.SubprocessProtocol):
+    """Keeps what a program says, and notes its end."""
+
+    def __init__(self, stdout: Kept, stderr: Kept, on_output: Callable[[Kept], None]) -> None:
+        self.stdout, self.stderr = stdout, stderr
+        self.exited, self.closed = asyncio.Event(), asyncio.Event()
+        self._on_output = on_output
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        kept = self.stdout if fd == _STDOUT else self.stderr
+        kept.add(data)
+        self._on_output(kept)
+
+    def process_exited(self) -> None:
+        self.exited.set()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.closed.set()
+
+
+async def run(
+    command_line: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: bytes,
+    keep: tuple[Kept, Kept],
+    on_output: Callable[[Kept], None],
+) -> Ended:
+    """Run a program to its end; cancelling this ends it, by SIGKILL where `GRACE_S` after SIGTERM is not enough.
+
+    What it left running in its session is killed as well. `keep` gets stdout and stderr.
+    """
+    transport, output = await asyncio.get_running_loop().subprocess_exec(
+        lambda: _Output(*keep, on_output), *launched(command_line), cwd=cwd, env=env, start_new_session=True
+    )
+    try:
+        _feed(transport, stdin)
+        await output.exited.wait()
+    finally:
+        await _end(transport, output)
+    code = transport.get_returncode()
+    return Ended(-signal.SIGKILL if code is None else code, *keep)
+
+
+def _feed(transport: asyncio.SubprocessTransport, data: bytes) -> None:
+    pipe = transport.get_pipe_transport(0)
+    if isinstance(pipe, asyncio.WriteTransport):
+        pipe.write(data)
+        pipe.close()  # once all of it is written
+
+
+async def _end(transport: asyncio.SubprocessTransport, output: _Output) -> None:
+    """End the session: in order where its first process still runs, then by force; let go of the pipes."""
+    session = transport.get_pid()
+    try:
+        if not output.exited.is_set():
+            _signal(session, signal.SIGTERM)
+            await _within(GRACE_S, output.exited)
+    finally:
+        _signal(session, signal.SIGKILL)
+        try:
+            await _within(_DRAIN_S, output.closed)
+        finally:
+            transport.close()
+
+
+def _signal(session: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(session, number)
+
+
+async def _within(seconds: float, event: asyncio.Event) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
