@@ -1,4 +1,4 @@
-"""One program as a child of the executor: in a session of its own, all of which ends with the call."""
+"""One program as a child of the executor: it, and all that it started, ends with the call."""
 
 from __future__ import annotations
 
@@ -11,30 +11,19 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.executor import launcher
 from services.executor.bounded import Kept
 
 #: Between SIGTERM and SIGKILL.
 GRACE_S = 2.0
-#: For what is still in the pipes when everything is over; a process that left its session may hold them open.
+#: For what is still in the pipes when everything is over; a process that left the group may hold them open.
 _DRAIN_S = 1.0
 _STDOUT = 1
 
-# Becomes the command, after it asked the kernel to end it with the thread that started it, for no new privileges and no
-# core file. An interpreter of its own (some 12 ms), because `preexec_fn` runs Python between fork and exec, where a
-# lock that another thread held stays locked. Python ignores SIGPIPE, and what it starts would too.
-_LAUNCHER = """
-import ctypes, os, resource, signal, sys
-signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-prctl = getattr(ctypes.CDLL(None), "prctl", None)
-prctl and (prctl(1, 9), prctl(38, 1, 0, 0, 0))  # PR_SET_PDEATHSIG, SIGKILL; PR_SET_NO_NEW_PRIVS; Linux only
-os.getppid() == int(sys.argv[1]) and os.execvp(sys.argv[2], sys.argv[2:])
-"""
 
-
-def launched(command_line: Sequence[str]) -> list[str]:
+def launched(command_line: Sequence[str], grace_s: float = GRACE_S) -> list[str]:
     """Return the command line that runs another one for as long as the *thread* that starts it lives, at most."""
-    return [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command_line]
+    return [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), str(grace_s), *command_line]
 
 
 @dataclass(frozen=True)
@@ -77,7 +66,7 @@ async def run(
 ) -> Ended:
     """Run a program to its end; cancelling this ends it, by SIGKILL where `GRACE_S` after SIGTERM is not enough.
 
-    What it left running in its session is killed as well. `keep` gets stdout and stderr.
+    What it left running in its group is killed as well. `keep` gets stdout and stderr.
     """
     transport, output = await asyncio.get_running_loop().subprocess_exec(
         lambda: _Output(*keep, on_output), *launched(command_line), cwd=cwd, env=env, start_new_session=True
@@ -99,23 +88,14 @@ def _feed(transport: asyncio.SubprocessTransport, data: bytes) -> None:
 
 
 async def _end(transport: asyncio.SubprocessTransport, output: _Output) -> None:
-    """End the session: in order where its first process still runs, then by force; let go of the pipes."""
-    session = transport.get_pid()
+    """Have the launcher end what still runs, which takes it `GRACE_S` at most; let go of the pipes."""
     try:
         if not output.exited.is_set():
-            _signal(session, signal.SIGTERM)
-            await _within(GRACE_S, output.exited)
+            transport.terminate()
+            await _within(GRACE_S + _DRAIN_S, output.exited)
+        await _within(_DRAIN_S, output.closed)
     finally:
-        _signal(session, signal.SIGKILL)
-        try:
-            await _within(_DRAIN_S, output.closed)
-        finally:
-            transport.close()
-
-
-def _signal(session: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(session, number)
+        transport.close()
 
 
 async def _within(seconds: float, event: asyncio.Event) -> None:

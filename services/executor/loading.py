@@ -18,7 +18,7 @@ from contracts.errors import SetupError
 from services.executor.registry import Registry
 
 ENTRY_POINTS = "missions.goals"
-_BUILT_IN = tuple(f"services.executor.kinds.{name}" for name in ("basic", "command", "http"))
+_BUILT_IN = tuple(f"services.executor.kinds.{name}" for name in ("basic", "command", "http", "llm", "mcp"))
 _OURS = Path(__file__).parents[1]
 _STANDARD = Path(sysconfig.get_path("stdlib"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,8 @@ from services.executor import programs
 from services.executor.context import Reject
 from services.executor.kinds.command import CommandFailed
 from services.executor.programs import Programs
-from tests.support.eventually import eventually
+from tests.support.documented import ROOT
+from tests.support.eventually import eventually, eventually_sync
 from tests.support.kind_calls import KindCall
 from tests.support.up import is_alive
 
@@ -179,3 +181,27 @@ async def test_no_descriptor_is_left() -> None:
     for _ in range(5):
         await KindCall("command", name="say").result()
     await eventually(lambda: open_descriptors() <= before)
+
+
+PARENT = """
+import asyncio, sys
+from tests.support.kind_calls import KindCall
+async def main():
+    call = KindCall("command", name="sh", args=["sleep 600 & echo $! $$; wait"])
+    running = asyncio.ensure_future(call.result())
+    while not (said := call.said()):
+        await asyncio.sleep(0.01)
+    print(said.progress.note, flush=True)
+    await running
+asyncio.run(main())
+"""
+
+
+def test_kill_9_of_the_executor_ends_all_of_a_program() -> None:
+    command = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        parent.kill()
+    assert len(pids) == 2
+    eventually_sync(lambda: not any(map(is_alive, pids)))
