@@ -230,6 +230,9 @@ class KindSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: Line = ""
     phrases: tuple[Line, ...] = ()
     params_schema: dict[str, Any] = {}
+    isolation: Line = ""  #: where it runs: `loop`, `thread`, …
+    timeout_s: float | None = None  #: of one try, where the kind declares one
+    retries: int = 0  #: tries after the first
 
 
 class JournalRecord(Struct, frozen=True, kw_only=True):

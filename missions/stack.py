@@ -118,6 +118,16 @@ class Stack:
         return self._directory.logs / f"{name}.log"
 
     @property
+    def executors(self) -> Sequence[str]:
+        """The names of the executors."""
+        return tuple(self._executors)
+
+    @property
+    def goals(self) -> Sequence[str]:
+        """The files and modules of goals, of the environment too."""
+        return tuple(filter(None, map(str.strip, self._env.get("MISSIONS_GOALS", "").split(","))))
+
+    @property
     def pids(self) -> Pids:
         """The process ids as of now."""
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -138,6 +139,40 @@ def test_an_executor_runs_inside_another_app(stack: Stack, tmp_path: Path) -> No
         assert fetched(f"{site}/orders/7", data=b"") == placed
         app.terminate()
         assert app.wait(15) in {0, -15}
+
+
+@pytest.fixture(scope="module")
+def equipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Start a stack whose executor may run a program, call an MCP server and ask a model, all on this machine."""
+    folder, port = tmp_path_factory.mktemp("equipped"), free_port()
+    server = {"command": str(Path(sys.executable).parent / "mcp-server-time"), "tools": ["get_current_time"]}
+    (folder / "servers.json").write_text(json.dumps({"mcpServers": {"time": server}}))
+    env = {
+        "MISSIONS_COMMANDS": "lines=/usr/bin/wc -l",
+        "MISSIONS_MCP_SERVERS": str(folder / "servers.json"),
+        "MISSIONS_LLM_BASE_URL": f"http://127.0.0.1:{port}/v1",
+        "MISSIONS_LLM_MODELS": "small",
+    }
+    model = subprocess.Popen([sys.executable, ROOT / "tests/support/chat_server.py", str(port)])
+    try:
+        with Stack(folder / "data", env=env) as stack:
+            yield stack
+    finally:
+        model.kill()
+        model.wait()
+
+
+@pytest.mark.timeout(120)  # the libraries of the kinds are imported, and a server is started
+@pytest.mark.parametrize(
+    ("example", "said"),
+    [
+        ("06_command.py", r"2 lines\n"),
+        ("07_mcp.py", r"it is 20\d\d-.*\n"),
+        ("08_llm.py", r"Say hello to the team\. \n10 tokens\n"),
+    ],
+)
+def test_a_built_in_kind_does_real_work(equipped: Stack, tmp_path: Path, example: str, said: str) -> None:
+    assert re.fullmatch(said, ran([sys.executable, str(EXAMPLES / example)], equipped, cwd=tmp_path, within_s=90))
 
 
 def test_an_event_of_ones_own_is_a_mission_once(stack: Stack, tmp_path: Path) -> None:

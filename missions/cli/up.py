@@ -17,6 +17,7 @@ from missions.cli.parameters import PortNumber
 from missions.entry import EndsAtOnce
 
 if TYPE_CHECKING:
+    from missions.reloading import Reloading
     from missions.stack import Stack
 
 _INTERRUPTED = 130
@@ -40,9 +41,15 @@ _NATS_PORT = 4222
 )  # fmt: skip
 @click.option("--goals", multiple=True, metavar="FILE|MODULE", help="Where your goals are; may be repeated.")
 @click.option("--executors", type=click.IntRange(1, 64), default=1, show_default=True, help="How many executors.")
+@click.option("--reload", is_flag=True, help="Restart the executors when a file of your goals changes.")
 @json_option
-def up(data_dir: str, as_json: bool, port: int, nats_port: int, goals: tuple[str, ...], executors: int) -> int:
+def up(  # noqa: PLR0913 - an argument for each option
+    *, data_dir: str, as_json: bool, port: int, nats_port: int, goals: tuple[str, ...], executors: int, reload: bool
+) -> int:
     """Start NATS and the three services on this machine, and keep them running until Ctrl-C.
+
+    With --reload, a change of your goals is taken while everything runs: what runs is handed back and goes on. Goals
+    that do not load are reported, and change nothing.
 
     With --json, prints one line when everything is ready: the URLs, the data directory and the process ids.
 
@@ -50,21 +57,33 @@ def up(data_dir: str, as_json: bool, port: int, nats_port: int, goals: tuple[str
     Examples:
       missions up
       missions up --goals my_goals.py --executors 2
+      missions up --goals my_goals.py --reload
       missions up --port 0 --nats-port 0 --data-dir /tmp/missions --json
     """
     began = time.monotonic()
     with EndsAtOnce():
         from missions.stack import Stack
 
-    stack = Stack(Path(data_dir), port=port, nats_port=nats_port, goals=goals, executors=executors)
-    return Foreground(stack).run(began, as_json)
+    # Compiled files are told apart by the second: a second save within one would not be seen.
+    env = {"PYTHONDONTWRITEBYTECODE": "1"} if reload else {}
+    stack = Stack(Path(data_dir), port=port, nats_port=nats_port, goals=goals, executors=executors, env=env)
+    return Foreground(stack, _reloading(stack) if reload else None).run(began, as_json)
+
+
+def _reloading(stack: Stack) -> Reloading:
+    from missions.reloading import Reloading
+
+    if not stack.goals:
+        raise click.UsageError("--reload needs --goals: there is nothing that could change.")
+    return Reloading(stack, stack.goals, lambda text: talk(f"missions up: {text}"))
 
 
 class Foreground:
     """A stack that lives until a signal: the first ends it in order, the second at once."""
 
-    def __init__(self, stack: Stack) -> None:
+    def __init__(self, stack: Stack, reloading: Reloading | None = None) -> None:
         self._stack = stack
+        self._reloading = reloading
         self._signal = 0
         self._over = threading.Event()
         self._starting = True
@@ -78,12 +97,16 @@ class Foreground:
             self._stack.start()
             self._starting = False
             announce(self._stack, time.monotonic() - began, as_json)
+            if self._reloading:
+                self._reloading.start()
             self._over.wait()
         except _Interrupted:
             pass  # while it was starting
         finally:
             if self._signal and not as_json:
                 talk("Stopping; missions that run now go on when this directory is started again.")
+            if self._reloading:
+                self._reloading.stop()
             self._stack.stop()
         return _INTERRUPTED if self._signal == signal.SIGINT else 0
 

@@ -27,7 +27,7 @@ _CLIENT_ERRORS, _SERVER_ERRORS = 400, 500
 _NEWER_LIMIT = "max_completion_tokens"
 _COME_BACK = frozenset({408, 409, 425, 429})
 
-OnText = Callable[[int, str], None]
+OnPiece = Callable[[int, str], None]
 
 
 class ModelFailed(Exception):
@@ -105,7 +105,7 @@ class Answer:
         return end[-_TAIL_CHARS:]
 
 
-async def ask(endpoint: Endpoint, question: Question, on_text: OnText) -> dict[str, Any]:
+async def ask(endpoint: Endpoint, question: Question, on_text: OnPiece) -> dict[str, Any]:
     """Ask and return the answer as a goal's result; the executor alone decides on another try.
 
     Raises `Reject` for what another try cannot mend (a client error of the server), and `ModelFailed` for the rest.

@@ -75,7 +75,16 @@ class Handler:
         """Describe this kind for the orchestrator."""
         summary = (inspect.getdoc(self.function) or "").split("\n")[0][:256]
         schema = self.params.model_json_schema()
-        return KindSpec(kind=self.kind, queue=queue, description=summary, phrases=self.phrases, params_schema=schema)
+        return KindSpec(
+            kind=self.kind,
+            queue=queue,
+            description=summary,
+            phrases=self.phrases,
+            params_schema=schema,
+            isolation=self.isolation,
+            timeout_s=self.timeout_s,
+            retries=self.retry.max_attempts - 1,
+        )
 
 
 def goal(

@@ -8,7 +8,7 @@ from functools import partial
 
 from contracts import subjects, topology
 from contracts.errors import SetupError
-from services.executor import announcing, attempt, loading
+from services.executor import announcing, attempt, kind_settings, loading
 from services.executor.executor import Executor
 from services.executor.registry import Registry
 from services.runtime import streams
@@ -37,6 +37,7 @@ async def serve(
 ) -> None:
     """Run an executor until `stop`; raises `MissionsError` when it cannot start. `on_ready`: once it consumes."""
     registry = registry or loading.load_registry(settings.goals)
+    kind_settings.check(settings)
     metrics, health = Metrics(_SERVICE), Health(on_ready)
     async with AsyncExitStack() as stack:
         bus = await Bus.connect(settings, _SERVICE)

@@ -79,7 +79,7 @@ async def test_kinds_that_can_be_asked_for_are_listed(nats_url: str, tmp_path: P
         listed, as_json = await asyncio.gather(missions("goals"), missions("goals", "--json"))
 
     (line,) = [line for line in listed.out.splitlines() if line.startswith("greet")]
-    assert " ".join(line.split()) == "greet default name often=1 say hello to {name} Greet somebody."
+    assert " ".join(line.split()) == "greet default name:string often:integer=1 say hello to {name} Greet somebody."
     (kind,) = [kind for kind in as_json.json["items"] if kind["kind"] == "greet"]
     assert (kind["queue"], kind["phrases"], kind["description"]) == (
         "default", ["say hello to {name}"], "Greet somebody.",
