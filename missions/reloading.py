@@ -36,7 +36,7 @@ class Reloading:
         self._stack = stack
         self._goals = tuple(goals)
         self._say = say
-        self._over = threading.Event()
+        self._looked, self._begun, self._over = threading.Event(), threading.Event(), threading.Event()
         self._known: dict[str, Any] = {}
         self._files = goal_files.places(goals)
         self._seen = snapshot(self._files)
@@ -44,12 +44,18 @@ class Reloading:
         self._thread = threading.Thread(target=self._watch, name="reloading", daemon=True)
 
     def start(self) -> None:
-        """Begin to watch."""
+        """Look at the goals as they are now, beside whatever else is started."""
         self._thread.start()
+
+    def begin(self) -> None:
+        """Take changes from now on: the executors are there. Returns once it is known what they have loaded."""
+        self._looked.wait()
+        self._begun.set()
 
     def stop(self) -> None:
         """Watch no longer; a restart that is on its way is left to the end of the stack."""
         self._over.set()
+        self._begun.set()
 
     def _take(self, found: Mapping[str, Any]) -> None:
         """Keep what is known of the goals, and which files they came from."""
@@ -60,8 +66,12 @@ class Reloading:
                 self._seen = {**self._seen, path: mark}
 
     def _watch(self) -> None:
-        with suppress(SetupError):  # broken since the executors loaded them: the next change is looked at
-            self._take(goal_files.described_afresh(self._goals))
+        try:
+            with suppress(SetupError):  # the executors say the same
+                self._take(goal_files.described_afresh(self._goals))
+        finally:
+            self._looked.set()
+        self._begun.wait()
         while not self._over.wait(_POLL_S):
             now = snapshot(self._files)
             if now == self._seen:

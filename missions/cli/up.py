@@ -94,11 +94,13 @@ class Foreground:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup means it
                 signal.signal(number, self._on_signal)
         try:
-            self._stack.start()
-            self._starting = False
-            announce(self._stack, time.monotonic() - began, as_json)
             if self._reloading:
                 self._reloading.start()
+            self._stack.start()
+            if self._reloading:
+                self._reloading.begin()
+            self._starting = False
+            announce(self._stack, time.monotonic() - began, as_json)
             self._over.wait()
         except _Interrupted:
             pass  # while it was starting

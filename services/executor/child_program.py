@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from services.executor import launcher
 from services.executor.bounded import Kept
@@ -21,9 +22,12 @@ _DRAIN_S = 1.0
 _STDOUT = 1
 
 
-def launched(command_line: Sequence[str], grace_s: float = GRACE_S) -> list[str]:
-    """Return the command line that runs another one for as long as the *thread* that starts it lives, at most."""
-    return [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), str(grace_s), *command_line]
+def launched(command_line: Sequence[str], grace_s: float, after: Literal["end", "leave"]) -> list[str]:
+    """Return the command line that runs another one for as long as the *thread* that starts it lives, at most.
+
+    It must be started in a session of its own. `after` says what becomes of those that the program left behind.
+    """
+    return [sys.executable, "-I", "-S", launcher.__file__, str(os.getpid()), str(grace_s), after, *command_line]
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,11 @@ async def run(
     What it left running in its group is killed as well. `keep` gets stdout and stderr.
     """
     transport, output = await asyncio.get_running_loop().subprocess_exec(
-        lambda: _Output(*keep, on_output), *launched(command_line), cwd=cwd, env=env, start_new_session=True
+        lambda: _Output(*keep, on_output),
+        *launched(command_line, GRACE_S, "leave"),
+        cwd=cwd,
+        env=env,
+        start_new_session=True,
     )
     try:
         _feed(transport, stdin)
@@ -88,14 +96,18 @@ def _feed(transport: asyncio.SubprocessTransport, data: bytes) -> None:
 
 
 async def _end(transport: asyncio.SubprocessTransport, output: _Output) -> None:
-    """Have the launcher end what still runs, which takes it `GRACE_S` at most; let go of the pipes."""
+    """Have the launcher end what still runs, which takes it `GRACE_S` at most; kill the rest, let go of the pipes."""
     try:
         if not output.exited.is_set():
             transport.terminate()
             await _within(GRACE_S + _DRAIN_S, output.exited)
-        await _within(_DRAIN_S, output.closed)
     finally:
-        transport.close()
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(transport.get_pid(), signal.SIGKILL)
+        try:
+            await _within(_DRAIN_S, output.closed)
+        finally:
+            transport.close()
 
 
 async def _within(seconds: float, event: asyncio.Event) -> None:

@@ -82,7 +82,7 @@ def _http_client(server: Server) -> httpx2.AsyncClient:
 
 
 def _parameters(server: Server) -> StdioServerParameters:
-    program, *args = launched([server.command, *server.args], _GRACE_S)
+    program, *args = launched([server.command, *server.args], _GRACE_S, "end")
     return StdioServerParameters(command=program, args=args, env=server.env, cwd=server.cwd)
 
 

@@ -46,7 +46,10 @@ class Watched(Up):
 
     def said(self, text: str) -> str:
         """Wait for a line with this text."""
-        return eventually_sync(lambda: next((line for line in list(self.talk) if text in line), ""), 60)
+        try:
+            return eventually_sync(lambda: next((line for line in list(self.talk) if text in line), ""), 60)
+        except AssertionError:
+            pytest.fail(f"{text!r} was not said, but {self.talk}")
 
     def result(self, text: str) -> object:
         return outcome(self.ready["whiteboard_url"], say(self.ready["orchestrator_url"], text))["result"]
