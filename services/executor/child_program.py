@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from services.executor import launcher
 from services.executor.bounded import Kept
@@ -89,10 +89,10 @@ async def run(
 
 
 def _feed(transport: asyncio.SubprocessTransport, data: bytes) -> None:
-    pipe = transport.get_pipe_transport(0)
-    if isinstance(pipe, asyncio.WriteTransport):
+    pipe: Any = transport.get_pipe_transport(0)  # that of uvloop is no `asyncio.WriteTransport`
+    if data:
         pipe.write(data)
-        pipe.close()  # once all of it is written
+    pipe.close()  # once all of it is written
 
 
 async def _end(transport: asyncio.SubprocessTransport, output: _Output) -> None:

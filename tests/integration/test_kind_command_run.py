@@ -34,7 +34,8 @@ def pids_in(file: Path) -> list[int]:
 
 async def test_output_is_the_result(nats_url: str) -> None:
     async with connected(nats_url) as broker, executing(broker.settings):
-        goal = Goal(id="g", kind="command", params={"name": "sh", "args": ["echo out; echo err >&2"]})
+        params = {"name": "sh", "args": ["cat; echo err >&2"], "stdin": "out\n"}
+        goal = Goal(id="g", kind="command", params=params)
         outcome = await broker.outcome(await broker.propose(goal))
     assert outcome.status == "completed"
     assert outcome.result == {"exit_code": 0, "stdout": "out\n", "stderr": "err\n", "truncated": False}
