@@ -165,6 +165,11 @@ def check_limits(data: bytes, max_depth: int = MAX_DEPTH) -> None:
     """Raise `TooLarge` where `data` is over the size or nested deeper than `max_depth`."""
     if len(data) > MAX_MESSAGE_BYTES:
         raise TooLarge(f"the message has {len(data)} bytes, {MAX_MESSAGE_BYTES} are allowed")
+    check_depth(data, max_depth)
+
+
+def check_depth(data: bytes, max_depth: int = MAX_DEPTH) -> None:
+    """Raise `TooLarge` where `data` is nested deeper than `max_depth`."""
     if data.count(b"{") + data.count(b"[") > max_depth and _depth(data) > max_depth:
         raise TooLarge(f"the message is nested deeper than {max_depth} levels")
 

@@ -21,7 +21,9 @@ MissionsError                    anything we raise on purpose
 │   └── JournalLocked            another process writes this journal
 ├── SetupError                   a setting, a port, a file, a binary
 ├── WhiteboardUnreachable        nobody answers at its URL, or not as a whiteboard does
-├── NotFound                     no such mission
+├── NotFound                     no such mission, or no such artifact
+│   └── Gone                     it was there, and was removed
+├── ArtifactDamaged              what the object store gave back is not what was stored
 └── WaitOver                     the outcome did not come in time
 
 `exit_code` is what the command line ends with (sysexits.h); the message says what to do.
@@ -156,6 +158,16 @@ class NotFound(MissionsError):
     """There is no such mission."""
 
     exit_code = 66
+
+
+class Gone(NotFound):
+    """It was there, and was removed."""
+
+
+class ArtifactDamaged(MissionsError):
+    """What the object store gave back is not what was stored: nothing of it may be used."""
+
+    exit_code = 74
 
 
 class WaitOver(MissionsError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import NamedTuple
 
 from contracts.errors import InvalidIdentifier
@@ -18,6 +19,9 @@ PROPOSED_FEED = "missions.proposed"
 STATUS_FEED = "missions.status"
 DEADLETTERS_ALL = "deadletters.*"
 KINDS_ALL = "kinds.*.>"
+#: The layout of a NATS object store (ADR-20): the chunks of objects, and what is said about each object.
+ARTIFACT_CHUNKS_ALL = "$O.ARTIFACTS.C.>"
+ARTIFACT_METAS_ALL = "$O.ARTIFACTS.M.>"
 
 DEFAULT_CONVERSATION = "default"
 DEFAULT_QUEUE = "default"
@@ -85,6 +89,16 @@ def deadletters(service: str) -> str:
 def kind(queue: str, goal_kind: str) -> str:
     """Where executors of a queue announce a goal kind; the kind's dots become tokens."""
     return f"kinds.{queue}.{goal_kind}"
+
+
+def artifact_chunks(upload: str) -> str:
+    """Where the chunks of one upload are kept."""
+    return f"$O.ARTIFACTS.C.{upload}"
+
+
+def artifact_meta(object_name: str) -> str:
+    """Where it is kept what is known about an object; its name may hold anything."""
+    return f"$O.ARTIFACTS.M.{base64.urlsafe_b64encode(object_name.encode()).decode()}"
 
 
 def is_proposal(subject: str) -> bool:

@@ -16,6 +16,8 @@ SCHEDULES = "SCHEDULES"
 MISSIONS = "MISSIONS"
 DEADLETTERS = "DEADLETTERS"
 KINDS = "KINDS"
+#: The object store whose bucket is called `ARTIFACTS`.
+ARTIFACTS = "OBJ_ARTIFACTS"
 
 ORCHESTRATOR = "orchestrator"
 WHITEBOARD = "whiteboard"
@@ -80,6 +82,14 @@ STREAMS: tuple[StreamSpec, ...] = (
     ),
     _stream(DEADLETTERS, [subjects.DEADLETTERS_ALL], max_age=30 * _DAY, max_bytes=_GIB // 2),
     _stream(KINDS, [subjects.KINDS_ALL], max_age=_DAY, max_bytes=_GIB // 16, max_msgs_per_subject=1, allow_direct=True),
+    # No roll-up headers, which the layout would allow: with one, whoever may keep an artifact could wipe them all.
+    _stream(
+        ARTIFACTS,
+        [subjects.ARTIFACT_CHUNKS_ALL, subjects.ARTIFACT_METAS_ALL],
+        max_bytes=2 * _GIB,
+        discard="new",
+        allow_direct=True,
+    ),
 )
 
 

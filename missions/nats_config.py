@@ -9,7 +9,7 @@ HOST = "127.0.0.1"
 
 #: What every nats-server of ours runs with, embedded or not; `deploy/nats.conf` says the same.
 SERVER = {"max_payload": "512KB", "max_connections": "1000", "write_deadline": '"5s"'}
-JETSTREAM = {"sync_interval": "always", "max_file_store": "8GB", "max_memory_store": "256MB"}
+JETSTREAM = {"sync_interval": "always", "max_file_store": "10GB", "max_memory_store": "256MB"}
 #: Version 2 of the ack subjects asks for other permissions than version 1; one form is enough.
 FEATURE_FLAGS = {"js_ack_fc_v2": "false", "js_api_reply_v2": "false"}
 

@@ -29,7 +29,7 @@ async def run_mission(work: Incoming, executor: Executor) -> None:
     attempt = Attempt(mission, work, *claimed)
     with executor.leases.hold(attempt):
         outcome = await perform(attempt, executor)
-        await settle(attempt, outcome)
+        await settle(attempt, attempt.with_last_words(outcome))
     executor.count(outcome)
 
 

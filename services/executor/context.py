@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from datetime import datetime
-from typing import Any
+from pathlib import Path
 
 import structlog
 
-from contracts.messages import Progress
-from services.executor.line import Facts, Line, Progressed
+from contracts import artifacts
+from contracts.messages import Artifact, LogLine, Progress
+from services.executor import spool
+from services.executor.line import Facts, Kept, Line, Logged, Progressed
+from services.executor.logged import HandlerLog
 from services.executor.runner import readable
 
 
@@ -23,6 +26,7 @@ class Context:
     def __init__(self, facts: Facts, line: Line) -> None:
         self._facts = facts
         self._line = line
+        self._artifacts: set[str] = set()
 
     @property
     def mission_id(self) -> str:
@@ -65,9 +69,10 @@ class Context:
         return self._line.stopped
 
     @property
-    def log(self) -> Any:
-        """A logger that names the mission, the goal and the try."""
-        return structlog.get_logger().bind(mission_id=self.mission_id, goal=self.goal_id, attempt=self.attempt)
+    def log(self) -> HandlerLog:
+        """A structlog logger that names the mission, the goal and the try; the goal's next record keeps the lines."""
+        logger = structlog.get_logger().bind(mission_id=self.mission_id, goal=self.goal_id, attempt=self.attempt)
+        return HandlerLog(logger, self._logged)
 
     def progress(self, done: float, total: float | None = None, note: str = "") -> None:
         """Say how far it is, as often as you like: at most one record a second is written, the last one counts.
@@ -77,3 +82,22 @@ class Context:
         if not (math.isfinite(done) and math.isfinite(total or 0)):
             raise ValueError(f"progress is counted in numbers, not {done} of {total}")
         self._line.tell(Progressed(Progress(done=done, total=total, note=readable(note[:256]))))
+
+    def artifact(self, name: str, data: bytes | str | Path, media_type: str | None = None) -> Artifact:
+        """Keep bytes, a text or the file at a `Path` under this name, and return its claim check.
+
+        The data is copied, so the file may be changed or removed at once. It is stored while the handler goes on, and
+        the goal ends only when all of it is; what cannot be stored fails the try (`artifact_not_stored`). The same name
+        again replaces it. Raises `ValueError` or `ContractError` for a name, a size or a media type that cannot be,
+        `OSError` where the file cannot be read. Copying a large file takes its time: in an async handler,
+        `await asyncio.to_thread(ctx.artifact, name, path)`.
+        """
+        if len(self._artifacts | {name}) > artifacts.MAX_ARTIFACTS:
+            raise ValueError(f"a try keeps at most {artifacts.MAX_ARTIFACTS} artifacts: put small ones into one file")
+        artifact, file = spool.put(self._facts.spool, name, data, media_type, self._facts.artifact_bytes)
+        self._artifacts.add(name)
+        self._line.tell(Kept(artifact, file))
+        return artifact
+
+    def _logged(self, line: LogLine) -> None:
+        self._line.tell(Logged(line))

@@ -20,8 +20,10 @@ from services.executor.isolation.thread import HandlerThreads
 from services.executor.lease import Leases
 from services.executor.registry import Handler, Registry
 from services.executor.runner import Outcome
+from services.executor.spool import Spool
 from services.runtime.bus import Bus
 from services.runtime.metrics import Metrics
+from services.runtime.objects import Objects
 from services.runtime.settings import Settings
 from services.runtime.writer import Writer
 
@@ -48,6 +50,8 @@ class Executor:
         self.settings = settings
         self.writer = Writer(bus, topology.MISSIONS)
         self.leases = Leases(bus, lease_s)
+        self.objects = Objects(bus)
+        self.spool = Spool()
         self.places: dict[str, Place] = {"loop": HandlerLoop(), "thread": HandlerThreads(settings.concurrency)}
         self.actor = f"executor/{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._outcomes = metrics.counter("ended", "Missions this executor ended", ("status", "reason"))
@@ -86,3 +90,4 @@ class Executor:
         """Let go of the places where handlers run."""
         for place in self.places.values():
             place.close()
+        self.spool.close()

@@ -14,7 +14,9 @@ from time import monotonic
 import structlog
 
 from contracts.errors import Lost, MissionsError
+from contracts.messages import GoalStatus
 from services.executor.ledger import Cancelling
+from services.executor.line import Facts
 from services.executor.ownership import Attempt
 from services.executor.runner import PROGRESS
 from services.runtime.bus import ApiError, Bus
@@ -25,6 +27,8 @@ log = structlog.get_logger()
 
 _TICK_S = 0.25
 _PROGRESS_EVERY_S = 1.0
+#: Goals of one mission whose progress is written in one turn; the others take the next ones.
+_GOALS_AT_ONCE = 3
 
 
 class Leases:
@@ -111,15 +115,23 @@ class Leases:
             attempt.interrupt(Cancelling(attempt.ledger.cancel_reason))
 
     async def _write_progress(self, attempt: Attempt) -> None:
-        for goal in attempt.progressed():
+        for report in attempt.progressed(_GOALS_AT_ONCE):
+            told = report.take()
             try:
-                await attempt.ledger.note(PROGRESS, goal=goal)
+                await attempt.ledger.note(PROGRESS, goal=told.in_status(active(report.facts)))
             except Lost as error:
                 attempt.interrupt(error)
             except Cancelling as wish:
+                report.put_back(told)
                 attempt.interrupt(wish)
             except MissionsError as error:
+                report.put_back(told)
                 log.warning("progress_not_written", mission_id=attempt.mission.mission_id, error=str(error))
+
+
+def active(facts: Facts) -> GoalStatus:
+    """Return what a record says of a goal that runs."""
+    return GoalStatus(id=facts.goal_id, kind=facts.kind, status="active", attempt=facts.attempt)
 
 
 async def _pause(stop: Stop, seconds: float) -> None:

@@ -6,13 +6,18 @@ other end the same `Report` listens.
 
 from __future__ import annotations
 
-from collections import deque
+import threading
+from collections.abc import Callable
 from datetime import datetime
+from time import monotonic
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import Struct
 
-from contracts.messages import Answer, GoalStatus, Progress
+from contracts.messages import Answer, Artifact, GoalStatus, LogLine, Progress
+from services.executor.logged import LogBuffer
+from services.executor.pace import Pace
 
 
 class Progressed(Struct, frozen=True, tag=True):
@@ -21,8 +26,21 @@ class Progressed(Struct, frozen=True, tag=True):
     progress: Progress
 
 
+class Logged(Struct, frozen=True, tag=True):
+    """A line that the handler logged."""
+
+    line: LogLine
+
+
+class Kept(Struct, frozen=True, tag=True):
+    """An artifact that waits in the spool, as the file of this name, to be stored."""
+
+    artifact: Artifact
+    file: str
+
+
 #: Everything a handler can say while it runs: tagged, so that it crosses a socket as JSON.
-Said = Progressed
+Said = Progressed | Logged | Kept
 
 
 class Facts(Struct, frozen=True, kw_only=True):
@@ -36,6 +54,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     deadline: datetime | None = None
     checkpoint: Any = None  #: what an earlier try saved last
     answers: tuple[Answer, ...] = ()  #: to what earlier tries asked
+    spool: str = ""  #: the folder where artifacts wait to be stored
+    artifact_bytes: int = 0  #: the largest artifact
 
 
 class Line(Protocol):
@@ -49,28 +69,83 @@ class Line(Protocol):
         """Say something to the executor, without waiting for it."""
 
 
-class Report:
-    """The executor's end: keeps what was said until it is written."""
+class Told(Struct, frozen=True):
+    """What a handler said that no record holds yet."""
 
-    def __init__(self, facts: Facts) -> None:
+    progress: Progress | None = None
+    artifacts: tuple[Artifact, ...] = ()
+    log: tuple[LogLine, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether anything was said."""
+        return bool(self.progress or self.artifacts or self.log)
+
+    def in_status(self, status: GoalStatus) -> GoalStatus:
+        """Return the goal's part of a record, with all of this in it."""
+        progress = self.progress or status.progress
+        return msgspec.structs.replace(status, progress=progress, artifacts=self.artifacts, log=self.log)
+
+
+class Report:
+    """The executor's end: keeps what was said until it is written. All of it may be used from any thread."""
+
+    def __init__(self, facts: Facts, keep: Callable[[Kept], None] | None = None) -> None:
         self.facts = facts
         self.stopped = False
-        self._said: deque[Said] = deque()
+        self.written_at = (
+            monotonic()
+        )  #: when something of it was last written, to let the goals of a mission take turns
+        self._keep = keep
+        self._lock = threading.Lock()
+        self._progress: Progress | None = None
+        self._pace = Pace()
+        self._artifacts: list[Artifact] = []
+        self._log = LogBuffer()
 
     def tell(self, said: Said) -> None:
-        """Take what the handler says; called from any thread."""
-        self._said.append(said)
+        """Take what the handler says."""
+        if isinstance(said, Kept):
+            if self._keep is not None:
+                self._keep(said)
+            return
+        with self._lock:
+            if isinstance(said, Progressed):
+                self._progress = said.progress
+                self._pace.reached(said.progress.done, monotonic())
+            else:
+                self._log.add(said.line)
+
+    def stored(self, artifact: Artifact) -> None:
+        """Take note that an artifact is stored whole: from now on a record may name it."""
+        with self._lock:
+            self._artifacts.append(artifact)
 
     def stop(self) -> None:
         """Ask the handler to stop."""
         self.stopped = True
 
-    def take(self) -> GoalStatus | None:
-        """Return what was said since the last call, as the goal's part of a record; None when that is nothing."""
-        progress: Progress | None = None
-        while self._said:
-            progress = self._said.popleft().progress
-        if progress is None:
-            return None
-        facts = self.facts
-        return GoalStatus(id=facts.goal_id, kind=facts.kind, status="active", attempt=facts.attempt, progress=progress)
+    @property
+    def has_progressed(self) -> bool:
+        """Whether there is news that is worth a record of its own."""
+        return self._progress is not None
+
+    def take(self) -> Told:
+        """Return what was said since the last call."""
+        with self._lock:
+            progress, self._progress = self._progress, None
+            artifacts, self._artifacts = self._artifacts, []
+            told = Told(self._with_eta(progress), tuple(artifacts), self._log.take())
+        self.written_at = monotonic()
+        return told
+
+    def put_back(self, told: Told) -> None:
+        """Keep what could not be written for the next record."""
+        with self._lock:
+            self._progress = self._progress or told.progress
+            self._artifacts = [*told.artifacts, *self._artifacts]
+            self._log.put_back(told.log)
+
+    def _with_eta(self, progress: Progress | None) -> Progress | None:
+        if progress is None or progress.total is None:
+            return progress
+        return msgspec.structs.replace(progress, eta_s=self._pace.seconds_to(progress.total, monotonic()))

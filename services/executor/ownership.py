@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Awaitable
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 from contracts.errors import WriteError
 from contracts.messages import GoalStatus, Mission
 from services.executor.ledger import Ledger
-from services.executor.line import Report
+from services.executor.line import Report, Told
 from services.executor.runner import Outcome, Plan
 from services.runtime.incoming import Incoming
 
@@ -28,6 +28,7 @@ class Attempt:
     ledger: Ledger
     plan: Plan
     reports: dict[str, Report] = field(default_factory=dict)  #: of the goals that run now, by goal id
+    last_words: dict[str, Told] = field(default_factory=dict)  #: of tries that are over, for their goals' next records
     beaten_at: float = field(default_factory=monotonic)
     _performer: asyncio.Task[None] | None = None
     _why: Exception | None = None
@@ -61,8 +62,22 @@ class Attempt:
         finally:
             self._performer = None
 
-    def progressed(self) -> Iterator[GoalStatus]:
-        """Yield what running goals said since the last call."""
-        for report in list(self.reports.values()):
-            if said := report.take():
-                yield said
+    def progressed(self, most: int) -> list[Report]:
+        """Return the reports with news of running goals, at most so many, those first that waited longest."""
+        news = [report for report in self.reports.values() if report.has_progressed]
+        return sorted(news, key=lambda report: report.written_at)[:most]
+
+    def told(self, status: GoalStatus) -> GoalStatus:
+        """Return a goal's part of its next record, with what its last try said and no record holds yet."""
+        said = self.last_words.pop(status.id, None)
+        return said.in_status(status) if said else status
+
+    def with_last_words(self, outcome: Outcome) -> Outcome:
+        """Return the outcome with what its goal said last; of a mission that was stopped, the one goal that spoke."""
+        goal = outcome.goal
+        if goal is None and len(self.last_words) == 1:
+            (goal_id,) = self.last_words
+            (kind,) = {goal.kind for goal in self.mission.goals if goal.id == goal_id}
+            tries = self.plan.tries.get(goal_id, 1)
+            goal = GoalStatus(id=goal_id, kind=kind, status=outcome.status.value, attempt=tries)
+        return replace(outcome, goal=self.told(goal)) if goal else outcome

@@ -57,12 +57,12 @@ async def do_goal(goal: Goal, attempt: Attempt, executor: Executor) -> Outcome |
             if pause is None:
                 return await give_up(goal, failed, handler, attempt)
             status = GoalStatus(id=goal.id, kind=goal.kind, status="retrying", attempt=tries, error=failed.failure)
-            await attempt.ledger.note(runner.BACKING_OFF, reason=failed.reason, goal=status)
+            await attempt.ledger.note(runner.BACKING_OFF, reason=failed.reason, goal=attempt.told(status))
             await asyncio.sleep(pause)
             continue
         if len(plan.mission.goals) > 1:
             status = GoalStatus(id=goal.id, kind=goal.kind, status="completed", attempt=tries, result=result)
-            await attempt.ledger.note(runner.GOAL_DONE, goal=status)
+            await attempt.ledger.note(runner.GOAL_DONE, goal=attempt.told(status))
         plan.results[goal.id] = result  # only now: what needs this goal starts from what is written
         return None
 
@@ -73,7 +73,7 @@ async def give_up(goal: Goal, failed: GoalFailed, handler: Handler, attempt: Att
     status = GoalStatus(id=goal.id, kind=goal.kind, status="failed", attempt=tries, error=failed.failure)
     if goal.optional:
         skipped = GoalStatus(id=goal.id, kind=goal.kind, status="skipped", attempt=tries, error=failed.failure)
-        await attempt.ledger.note(runner.GOAL_DONE, reason=failed.reason, goal=skipped)
+        await attempt.ledger.note(runner.GOAL_DONE, reason=failed.reason, goal=attempt.told(skipped))
         attempt.plan.skip(goal.id)
         return None
     reason = runner.reason_of_giving_up(goal.retry or handler.retry, failed.reason)

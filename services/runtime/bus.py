@@ -109,6 +109,21 @@ class Bus(Connection):
             seq = stored.seq + 1
         return found
 
+    async def direct_next(self, stream: str, subject: str, seq: int) -> Stored | None:
+        """Return the first message on a subject from a sequence on, as bytes: by direct get, else from the leader."""
+        query = {"seq": seq, "next_by_subj": subject}
+        try:
+            answer = await self.nats.request(
+                f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(query), timeout=API_SECONDS
+            )
+        except (NoRespondersError, TimeoutError, NatsError, OSError) as error:
+            raise Unanswered(f"{stream} cannot be read: {str(error) or type(error).__name__}") from error
+        said = answer.headers or {}
+        if "Nats-Sequence" not in said:  # a replica may be behind
+            return await self._stored(stream, query)
+        time_ns = _nanoseconds(said["Nats-Time-Stamp"])
+        return Stored(said["Nats-Subject"], int(said["Nats-Sequence"]), time_ns, answer.data, dict(said))
+
     async def last_per_subject(self, stream: str, subject_filter: str) -> list[Stored]:
         """Return the last message of every subject that matches (meant for small streams)."""
         info = await self.api(f"STREAM.INFO.{stream}", {"subjects_filter": subject_filter})

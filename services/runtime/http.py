@@ -22,7 +22,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from contracts.codec import MAX_MESSAGE_BYTES
-from contracts.errors import ContractError, MissionsError, NotFound, SetupError, StreamFull, TooLarge, WaitOver
+from contracts.errors import ContractError, Gone, MissionsError, NotFound, SetupError, StreamFull, TooLarge, WaitOver
 from contracts.errors import WriteError as NotStored
 from services.runtime.health import Health
 from services.runtime.metrics import CONTENT_TYPE, Metrics
@@ -39,6 +39,7 @@ _encode = msgspec.json.Encoder().encode
 STATUS_OF: tuple[tuple[type[MissionsError], int, str], ...] = (
     (TooLarge, 413, "Too large"),
     (ContractError, 400, "Not understood"),
+    (Gone, 410, "Gone"),
     (NotFound, 404, "No such mission"),
     (WaitOver, 408, "Not yet"),
     (StreamFull, 503, "No room"),

@@ -78,6 +78,7 @@ class Settings(BaseSettings):
     goal_timeout_s: float = Field(
         default=3_600.0, gt=0, description="Timeout of an attempt at a goal that declares none"
     )
+    artifact_bytes: int = Field(default=1024**3, ge=1, description="Largest artifact that a goal may keep, in bytes")
     manage_streams: bool = Field(default=True, description="Create and update streams; false: only check them")
     http_allow: Words = Field(default=(), description="Hosts that the http goal kinds may call (host or host:port)")
     commands: Words = Field(

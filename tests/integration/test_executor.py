@@ -177,7 +177,7 @@ def strange() -> Strange:
 
 @goal("huge")
 def huge() -> str:
-    return "x" * 1_000_000
+    return "x" * 20_000_000
 
 
 @goal("deep")
@@ -205,7 +205,7 @@ def not_a_number(ctx: Context) -> None:
 
 @goal("large")
 def large() -> str:
-    return "x" * 90_000
+    return "x" * 60_000
 
 
 @goal("exits")
@@ -337,9 +337,9 @@ async def test_a_task_that_a_handler_left_behind_cannot_end_the_loop_of_the_othe
 
 async def test_results_that_are_too_large_together_stay_with_their_goals(nats_url: str) -> None:
     async with connected(nats_url) as broker, executing(broker.settings, large):
-        records = await run(broker, *(Goal(id=f"g{n}", kind="large") for n in range(4)))
+        records = await run(broker, *(Goal(id=f"g{n}", kind="large") for n in range(5)))
         assert (records[-1].status, records[-1].result) == (Status.COMPLETED, None)
-        assert all(record.goal.result == "x" * 90_000 for record in records if record.goal)
+        assert all(record.goal.result == "x" * 60_000 for record in records if record.goal)
 
 
 async def test_progress_is_written_while_the_goal_runs(nats_url: str) -> None:

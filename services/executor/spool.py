@@ -1,0 +1,118 @@
+"""Where artifacts wait to be stored: files, so that a handler in any place can hand over what fits no memory.
+
+A spool belongs to one executor process, which holds a lock on it. What a process that was killed left behind is
+removed by the next one that starts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+from contracts import artifacts
+from contracts.messages import Artifact
+
+_PREFIX = "missions-spool-"
+_LOCK = "lock"
+_BLOCK = 1024 * 1024
+
+
+class Spool:
+    """A folder of this process's own, below the system's one for temporary files (`TMPDIR`)."""
+
+    def __init__(self) -> None:
+        remove_abandoned(Path(tempfile.gettempdir()))
+        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        self._lock = (self.folder / _LOCK).open("wb")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+
+    def file(self, name: str) -> Path:
+        """Return the file of this name; raises `ValueError` for what would lead elsewhere."""
+        if name != Path(name).name or name in {"", ".", "..", _LOCK}:
+            raise ValueError(f"{name!r} is no file of the spool")
+        return self.folder / name
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there and of this spool."""
+        with contextlib.suppress(ValueError):
+            self.file(name).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
+
+
+def remove_abandoned(parent: Path) -> None:
+    """Remove the spools whose processes are gone: nobody holds their locks."""
+    for folder in parent.glob(f"{_PREFIX}*"):
+        try:
+            with (folder / _LOCK).open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+        except OSError:  # somebody uses it, or it is another user's
+            continue
+
+
+def put(folder: str, name: str, data: bytes | str | Path, media_type: str | None, limit: int) -> tuple[Artifact, str]:
+    """Copy what a handler hands over into the spool; return its claim check and the file.
+
+    Raises `ContractError` or `ValueError` for what cannot be kept, `OSError` where a file cannot be read or written.
+    """
+    artifacts.check_name(name)
+    if name == artifacts.RESULT:
+        raise ValueError(f"the artifact name {name!r} is kept for large results: choose another")
+    media_type = artifacts.check_media_type(media_type, name)
+    if not folder:
+        raise ValueError("artifacts are kept by an executor only: here is none")
+    file = secrets.token_hex(16)
+    target = Path(folder) / file
+    try:
+        with target.open("xb") as writing:
+            size, sha256 = _copied(data, writing, limit, name)
+    except BaseException:
+        target.unlink(missing_ok=True)
+        raise
+    return Artifact(name=name, size_bytes=size, sha256=sha256, media_type=media_type), file
+
+
+def _copied(data: bytes | str | Path, writing: BinaryIO, limit: int, name: str) -> tuple[int, str]:
+    """Copy, a block at a time; return size and SHA-256."""
+    if isinstance(data, Path):
+        with _opened(data) as reading:
+            return _stream(reading, writing, limit, name)
+    content = data.encode() if isinstance(data, str) else data
+    if not isinstance(content, bytes | bytearray | memoryview):
+        raise TypeError(f"an artifact is bytes, a text or the Path of a file, not {type(data).__name__}")
+    _check_size(len(content), limit, name)
+    writing.write(content)
+    return len(content), hashlib.sha256(content).hexdigest()
+
+
+def _opened(path: Path) -> BinaryIO:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is no file: an artifact is one file")
+    return path.open("rb")
+
+
+def _stream(reading: BinaryIO, writing: BinaryIO, limit: int, name: str) -> tuple[int, str]:
+    _check_size(os.fstat(reading.fileno()).st_size, limit, name)
+    digest, size = hashlib.sha256(), 0
+    while block := reading.read(_BLOCK):
+        size += len(block)
+        _check_size(size, limit, name)
+        digest.update(block)
+        writing.write(block)
+    return size, digest.hexdigest()
+
+
+def _check_size(size: int, limit: int, name: str) -> None:
+    if size > limit:
+        raise ValueError(f"artifact {name!r} has {size} bytes, {limit} are allowed: raise MISSIONS_ARTIFACT_BYTES")
