@@ -70,7 +70,7 @@ def check_name(name: str) -> str:
         raise InvalidIdentifier(
             f'artifact name {name[:80]!r} is not 1 to {_MAX_NAME} characters without \\ / : * ? " < > |'
         )
-    if name.strip(" .") != name.rstrip() or name.startswith((".", " ")):
+    if name != name.strip(" ."):
         raise InvalidIdentifier(f"artifact name {name!r} begins or ends with a dot or a blank")
     return name
 

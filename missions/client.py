@@ -14,6 +14,8 @@ import msgspec
 from contracts import codec, ids, subjects, topology
 from contracts.errors import BrokerUnfit, DecodeError, TopologyError, WaitOver
 from contracts.messages import ChatEvent, Command, GoalRequest
+from missions import artifacts
+from missions.artifacts import StoredArtifact
 from missions.broker_feed import BrokerFeed
 from missions.records import Record
 from missions.whiteboard import Whiteboard
@@ -148,6 +150,20 @@ class Client:
     async def missions(self, **filters: Unpack[Filters]) -> dict[str, Any]:
         """Return a page of missions, `{"items", "next_cursor", "seq"}`, newest first."""
         return await self.whiteboard.missions(filters)
+
+    async def artifacts(self, mission_id: str) -> list[StoredArtifact]:
+        """Return what the goals of a mission kept, and large results, under the name `result`."""
+        if self._reads_whiteboard:
+            return await artifacts.over_http(self.whiteboard, mission_id)
+        return artifacts.on_broker(await self.bus(), await self.mission(mission_id))
+
+    async def artifact(self, mission_id: str, name: str, goal: str | None = None) -> StoredArtifact:
+        """Return one artifact, to be read whole (`read`), a block at a time (`blocks`) or into a file (`save`).
+
+        What comes is verified against the record. Raises `NotFound`, or `ContractError` where more than one goal kept
+        that name and `goal` does not say which; reading raises `Gone` for what was removed.
+        """
+        return artifacts.pick(await self.artifacts(mission_id), name, goal)
 
     async def _publish(self, event: ChatEvent) -> str:
         return await (await self._connected()).door.publish(event)

@@ -74,6 +74,13 @@ class Web:
             yield answer, lines
 
     @asynccontextmanager
+    async def download(self, path: str) -> AsyncIterator[tuple[Answer, AsyncIterator[bytes]]]:
+        """Open an answer of any length; yield it with its bytes, a block at a time. A bad answer has its whole body."""
+        async with self._request(path, None, f"{JSON}, */*") as (answer, blocks):
+            body = b"" if answer.ok else b"".join([block async for block in blocks])
+            yield replace(answer, body=body), blocks
+
+    @asynccontextmanager
     async def _request(
         self, path: str, query: Query | None, accept: str
     ) -> AsyncIterator[tuple[Answer, AsyncGenerator[bytes]]]:
@@ -139,7 +146,13 @@ async def _body(reader: asyncio.StreamReader, headers: Mapping[str, str]) -> Asy
         while size := int((await reader.readuntil(_CRLF)).split(b";")[0], 16):
             yield (await reader.readexactly(size + len(_CRLF)))[:size]
     elif "content-length" in headers:
-        yield await reader.readexactly(int(headers["content-length"]))
+        left = int(headers["content-length"])
+        while left:
+            block = await reader.read(min(left, _BLOCK))
+            if not block:
+                raise EOFError(f"{left} bytes are missing")
+            left -= len(block)
+            yield block
     else:
         while block := await reader.read(_BLOCK):
             yield block

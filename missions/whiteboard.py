@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
 from contracts import ids
-from contracts.errors import ContractError, MissionsError, NotFound, WaitOver, WhiteboardUnreachable
+from contracts.errors import ContractError, Gone, MissionsError, NotFound, WaitOver, WhiteboardUnreachable
 from contracts.lifecycle import TERMINAL
 from missions.records import Record, from_line
 from missions.web import Answer, Web
@@ -23,7 +25,13 @@ _READY_S = 3.0
 _AWAY_S = 30.0
 _AGAIN_S = 0.25
 _NOT_FOUND = 404
-_ERRORS: dict[int, type[MissionsError]] = {400: ContractError, _NOT_FOUND: NotFound, 408: WaitOver, 413: ContractError}
+_ERRORS: dict[int, type[MissionsError]] = {
+    400: ContractError,
+    _NOT_FOUND: NotFound,
+    410: Gone,
+    408: WaitOver,
+    413: ContractError,
+}
 _decode = msgspec.json.Decoder().decode
 _decode_items = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_records = msgspec.json.Decoder(list[Record]).decode
@@ -85,6 +93,19 @@ class Whiteboard:
             if cursor is None:
                 return found
             query["cursor"] = cursor
+
+    async def artifacts(self, mission_id: str) -> list[dict[str, Any]]:
+        """Return what the goals of a mission kept, as `GET /missions/{id}/artifacts` lists it."""
+        items: list[dict[str, Any]] = _content(await self._web.get(f"{_path(mission_id)}/artifacts"))["items"]
+        return items
+
+    @asynccontextmanager
+    async def artifact(self, url: str) -> AsyncIterator[AsyncIterator[bytes]]:
+        """Open an artifact by the `url` of its item; yield its bytes, a block at a time."""
+        async with self._web.download(unquote(url)) as (answer, blocks):
+            if not answer.ok:
+                raise _problem(answer)
+            yield blocks
 
     async def follow(self, mission_id: str) -> AsyncGenerator[Record]:
         """Yield the records of a mission, those in the journal and those to come, without an end of its own."""

@@ -207,8 +207,20 @@ FORBIDDEN = {
         "chat.schedules.x",
         "$JS.ACK.MISSIONS.orchestrator.1",
     ],
-    "whiteboard": ["missions.proposed.default.x", "missions.status.default.x", "chat.replies.ops.x.result"],
-    "client": ["missions.proposed.default.x", "missions.status.default.x", "chat.replies.ops.x.result", "chat.due.ops"],
+    "whiteboard": [
+        "missions.proposed.default.x",
+        "missions.status.default.x",
+        "chat.replies.ops.x.result",
+        "$O.ARTIFACTS.M.x",
+    ],
+    "client": [
+        "missions.proposed.default.x",
+        "missions.status.default.x",
+        "chat.replies.ops.x.result",
+        "chat.due.ops",
+        "$O.ARTIFACTS.C.x",
+        "$O.ARTIFACTS.M.x",
+    ],
 }
 #: What no service and no client may do.
 RESERVED = [
@@ -219,6 +231,8 @@ RESERVED = [
     "$JS.API.STREAM.DELETE.MISSIONS",
     "$JS.API.STREAM.PURGE.MISSIONS",
     "$JS.API.STREAM.MSG.DELETE.MISSIONS",
+    "$JS.API.STREAM.PURGE.OBJ_ARTIFACTS",
+    "$JS.API.STREAM.MSG.DELETE.OBJ_ARTIFACTS",
     "$JS.API.CONSUMER.CREATE.MISSIONS.other",
     "$JS.API.CONSUMER.DELETE.MISSIONS.whiteboard",
     "_INBOX_setup.x",
@@ -283,10 +297,13 @@ async def made_by_admin(guarded: str) -> None:
 
 
 async def does_its_work(guarded: str) -> None:
-    """Have one mission completed, one cancelled while it runs, one refused."""
+    """Have one mission completed, one with a large result, one cancelled while it runs, one refused."""
     async with Client(guarded.format("client")) as client, asyncio.timeout(20):
         mission_id = await client.say("/run echo text=hi", deadline_s=60)
         assert (await client.wait(mission_id))["result"] == "hi"
+        mission_id = await client.say(goals=[{"kind": "echo", "params": {"text": "x" * 70_000}}])
+        await client.wait(mission_id)
+        assert await (await client.artifact(mission_id, "result")).read() == b'"' + b"x" * 70_000 + b'"'
         mission_id = await client.say("/run sleep seconds=60")
         async for change in client.follow(mission_id):
             if change.status == "active" and not change.data.get("phase"):

@@ -23,6 +23,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "list": ("missions.cli.ask:list_missions", "List missions, newest first."),
         "show": ("missions.cli.ask:show", "Show one mission."),
         "watch": ("missions.cli.ask:watch", "Watch one mission to its end, or everything."),
+        "artifacts": ("missions.cli.artifacts:artifacts", "List what the goals of a mission kept."),
+        "fetch": ("missions.cli.artifacts:fetch", "Fetch an artifact into a file."),
         "cancel": ("missions.cli.ask:cancel", "Ask for a mission to be cancelled."),
         "goals": ("missions.cli.goals:goals", "List the goal kinds that can be asked for."),
     },
@@ -33,6 +35,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Operate": {
         "setup": ("missions.cli.admin:setup", "Create or check the streams and consumers."),
+        "prune": ("missions.cli.prune:prune", "Remove missions that ended long ago."),
         "doctor": ("missions.cli.admin:doctor", "Find out what is wrong here."),
     },
 }

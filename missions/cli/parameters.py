@@ -37,6 +37,23 @@ class Seconds(click.FloatRange):
         return number
 
 
+class Age(click.ParamType[float]):
+    """A length of time, such as `90s`, `12h` or `30d`; in seconds."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        age = _AGO.fullmatch(value)
+        if age is None:
+            self.fail(f"{value!r} is no length of time: 12h, 30d, 8w.", param, ctx)
+        try:
+            return timedelta(**{_UNITS[age[2]]: int(age[1])}).total_seconds()
+        except OverflowError:
+            self.fail(f"{value!r} is too long.", param, ctx)
+
+
 class Moment(click.ParamType[str]):
     """A time as the whiteboard reads it; `90s`, `30m`, `1h`, `2d` and `1w` are so long ago."""
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from missions.records import Record
 
 _LINE = 160
+_LOG_LINE = 1_200
 _STATUS_WIDTH = 9
 _WORDS = ("phase", "reason", "title", "queue", "conversation", "requested_by", "retry_of")
 _TIMES = ("proposed_at", "started_at", "finished_at", "deadline")
@@ -25,8 +26,16 @@ def record_line(record: Record, *, with_id: bool = False) -> str:
 
 
 def record_lines(record: Record) -> list[str]:
-    """Return one record as lines: an outcome's error of several lines, or a long one, stands whole below the first."""
+    """Return one record as lines: first what its goal logged until then, then the record itself.
+
+    An outcome's error of several lines, or a long one, stands whole below the first.
+    """
     line = record_line(record)
+    said = [f"    {_logged(one)}" for one in _log_of(record.data)]
+    return [*said, *_outcome_lines(record, line)]
+
+
+def _outcome_lines(record: Record, line: str) -> list[str]:
     error = _outcome(record.data).splitlines() if record.terminal and record.data.get("error") else []
     if not error or (len(error) == 1 and not line.endswith("…")):
         return [line]
@@ -68,7 +77,29 @@ def _progress(goal: Mapping[str, Any]) -> str:
     if not isinstance(progress, dict):
         return ""
     total = f" of {progress['total']:g}" if progress.get("total") else ""
-    return f"{progress.get('done', 0):g}{total} {progress.get('note', '')}".rstrip()
+    return f"{progress.get('done', 0):g}{total}{_left(progress)} {progress.get('note', '')}".rstrip()
+
+
+def _log_of(data: Any) -> Sequence[Mapping[str, Any]]:
+    """Return the lines of log that a record brings."""
+    goal = data.get("goal") if isinstance(data, dict) else None
+    log = goal.get("log") if isinstance(goal, dict) else None
+    return [one for one in log if isinstance(one, dict)] if isinstance(log, list) else []
+
+
+def _logged(one: Mapping[str, Any]) -> str:
+    level = str(one.get("level", ""))
+    return clean(f"{clock(str(one.get('at', '')))}  {level:<7}  {one.get('text', '')}", _LOG_LINE)
+
+
+def _left(progress: Mapping[str, Any]) -> str:
+    """Say how long the rest will take."""
+    seconds = progress.get("eta_s")
+    if not isinstance(seconds, int | float):
+        return ""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f" ({hours}:{minutes:02}:{rest:02} left)" if hours else f" ({minutes}:{rest:02} left)"
 
 
 def _outcome(said: Mapping[str, Any]) -> str:
@@ -111,6 +142,16 @@ def mission_page(mission: Mapping[str, Any]) -> None:
     if goals := mission.get("goals"):
         click.echo()
         table(("GOAL", "KIND", "STATUS", "TRIES", "RESULT"), [_goal_row(goal) for goal in goals])
+        _print_logs(goals)
+
+
+def _print_logs(goals: Sequence[Mapping[str, Any]]) -> None:
+    """Print what the goals logged, each under its name."""
+    for goal in goals:
+        if log := _log_of({"goal": goal}):
+            click.echo(f"\nLog of {goal['id']}")
+            for one in log:
+                click.echo(f"  {_logged(one)}")
 
 
 def _facts(mission: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from contracts import codec
+from contracts import artifacts, codec
 from contracts.lifecycle import Status
 from contracts.messages import Mission, Reply, ReplyKind, StatusRecord, now
 from services.orchestrator.origins import Origin
@@ -41,6 +41,8 @@ def _result(word: str, record: StatusRecord) -> str:
     result = record.result
     if result is None and record.goal is not None:
         result = record.goal.result
+    if artifacts.claimed(result):
+        return f"{word}. The result is large: missions fetch {record.mission_id} {artifacts.RESULT}"
     return f"{word}." if result is None else f"{word}: {_compact(result)}"
 
 

@@ -11,10 +11,11 @@ from services.runtime.chat_door import ChatDoor
 from services.runtime.health import Health
 from services.runtime.http import create_app, serve_http
 from services.runtime.metrics import Metrics
+from services.runtime.objects import Objects
 from services.runtime.process import Stop, run_parts
 from services.runtime.settings import Settings
 from services.runtime.writer import Writer
-from services.whiteboard import app, problems
+from services.whiteboard import app, artifacts, problems
 from services.whiteboard.feed import Feed
 from services.whiteboard.index import Index
 from services.whiteboard.ingest import Ingest
@@ -43,9 +44,12 @@ async def _serve(settings: Settings, stop: Stop, bus: Bus, journal: Journal, ind
     health, metrics, feed = Health(), Metrics("whiteboard"), Feed(journal, index.last_seq)
     ingest = Ingest(bus, journal, index, feed, health, metrics)
     answers = app.Answers(journal, index, feed, lambda: ingest.lag)
+    kept = artifacts.Artifacts(index.path, Objects(bus))
     door = ChatDoor(bus, Writer(bus, topology.CHAT))
-    http = create_app([*app.routes(answers), *chat_http.routes(door)], health, metrics, settings)
-    for kind, answer in problems.ERRORS.items():
+    http = create_app(
+        [*app.routes(answers), *artifacts.routes(kept), *chat_http.routes(door)], health, metrics, settings
+    )
+    for kind, answer in {**problems.ERRORS, **artifacts.ERRORS}.items():
         http.add_exception_handler(kind, answer)
     try:
         await run_parts(
@@ -57,6 +61,7 @@ async def _serve(settings: Settings, stop: Stop, bus: Bus, journal: Journal, ind
         )
     finally:
         answers.close()
+        kept.close()
 
 
 async def _wake_on(stop: Stop, feed: Feed, ingest: Ingest) -> None:

@@ -22,7 +22,7 @@ async def test_setup_makes_what_is_missing_and_then_has_nothing_to_do(nats_url: 
 
     assert before.exit_code == 78
     assert "stream MISSIONS is missing" in before.out
-    assert before.err == "10 differences. Run: missions setup\n"
+    assert before.err == "11 differences. Run: missions setup\n"
     assert made.exit_code == 0
     assert len(made.json["done"]) == len(topology.STREAMS) + len(topology.consumers(("default",)))
     assert (after.exit_code, after.out) == (0, "")
@@ -96,7 +96,7 @@ async def test_the_doctor_names_everything_that_is_missing_and_changes_nothing(n
         "unverified -> name the monitor port",
     ):
         assert said in examined.out
-    assert (await Command(nats_url)("setup", "--check")).err == "10 differences. Run: missions setup\n"
+    assert (await Command(nats_url)("setup", "--check")).err == "11 differences. Run: missions setup\n"
 
 
 async def test_the_doctor_tells_who_does_not_read(nats_url: str) -> None:

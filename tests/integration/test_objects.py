@@ -16,7 +16,7 @@ from contracts.artifacts import ObjectName
 from contracts.errors import ArtifactDamaged, Gone, MaybeStored, StreamFull
 from contracts.messages import Artifact
 from missions.nats_server import NatsServer
-from services.runtime.bus import Bus
+from services.runtime.bus import ApiError, Bus
 from services.runtime.objects import CHUNK_BYTES, Objects, artifact_of, whole
 from tests.support.broker import connected
 from tests.support.eventually import eventually
@@ -154,6 +154,18 @@ async def test_an_upload_without_answers_ends_and_leaves_no_object(nats_server: 
             proxy.cut()
         with pytest.raises(Gone):
             await Objects(direct.bus).find(named(artifact))
+
+
+async def test_nobody_who_may_store_can_wipe_or_replace(nats_url: str) -> None:
+    async with connected(nats_url) as broker:
+        name = await kept(Objects(broker.bus), b"x")
+        for rollup in ("all", "sub"):
+            with pytest.raises(ApiError) as refused:
+                await broker.bus.publish_acked(
+                    subjects.artifact_meta(str(name)), b"{}", headers={"Nats-Rollup": rollup}
+                )
+            assert refused.value.err_code == 10111
+        assert (await Objects(broker.bus).find(name)).size == 1
 
 
 async def test_a_full_store_says_what_to_do(nats_url: str) -> None:
