@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from contracts import artifacts
+from contracts.errors import SetupError
 from contracts.messages import Artifact
 
 _PREFIX = "missions-spool-"
@@ -28,8 +29,11 @@ class Spool:
     """A folder of this process's own, below the system's one for temporary files (`TMPDIR`)."""
 
     def __init__(self) -> None:
-        remove_abandoned(Path(tempfile.gettempdir()))
-        self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        try:
+            remove_abandoned(Path(tempfile.gettempdir()))
+            self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        except OSError as error:
+            raise SetupError(f"artifacts need a folder for temporary files: set TMPDIR ({error})") from error
         self._lock = (self.folder / _LOCK).open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 

@@ -67,9 +67,11 @@ class Bus(Connection):
         self.unanswered = 0
         return _checked(answer.data)
 
-    async def publish_acked(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> PubAck:
+    async def publish_acked(
+        self, subject: str, data: bytes, headers: dict[str, str] | None = None, seconds: float = API_SECONDS
+    ) -> PubAck:
         """Publish to a stream and return its acknowledgement; raises `ApiError` or `Unanswered`."""
-        answer = await self.request(subject, data, headers)
+        answer = await self.request(subject, data, headers, seconds)
         return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
 
     async def api(self, subject: str, body: Any = None) -> Any:

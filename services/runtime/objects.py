@@ -7,7 +7,6 @@ message is, and whole. nats-py's own store reads by push consumers, which do not
 from __future__ import annotations
 
 import asyncio
-import base64
 import hashlib
 import secrets
 from collections.abc import AsyncGenerator
@@ -25,59 +24,20 @@ from contracts.messages import Artifact
 from services.runtime import refusals
 from services.runtime.bus import ApiError, Bus
 from services.runtime.incoming import Stored
+from services.runtime.object_meta import Meta, Options, digest_of, meta_of
 
 log = structlog.get_logger()
 
 CHUNK_BYTES = 128 * 1024
-BUCKET = "ARTIFACTS"
 #: Chunks of one upload that wait for their acknowledgement, and uploads side by side: what they hold in memory.
 _IN_FLIGHT = 8
 _SIDE_BY_SIDE = 4
-_DIGEST = "SHA-256="
 _AGAIN_S = 0.5
 #: How long an upload starts again and again while the broker is away; a denied publish looks the same, so it ends.
 PATIENCE_S = 120.0
-
-
-class Options(msgspec.Struct, frozen=True):
-    """What ADR-20 calls the options of an object."""
-
-    max_chunk_size: int = 0
-
-
-class Meta(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known about an object: the message that ends its upload, in the words of ADR-20."""
-
-    name: str
-    bucket: str = BUCKET
-    nuid: str = ""
-    size: int = 0
-    chunks: int = 0
-    digest: str = ""
-    mtime: str = ""
-    headers: dict[str, list[str]] = {}
-    options: Options | None = None
-    deleted: bool = False
-
-    @property
-    def sha256(self) -> str:
-        """The digest in hexadecimal digits; empty where there is none to read."""
-        try:
-            return base64.urlsafe_b64decode(self.digest.partition("=")[2]).hex()
-        except ValueError:
-            return ""
-
-
-_decode_meta = msgspec.json.Decoder(Meta).decode
-
-
-def meta_of(stored: Stored) -> Meta | None:
-    """Read what is known about an object; None for what is no object any more, or never was one."""
-    try:
-        meta = _decode_meta(stored.data)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    return None if meta.deleted else meta
+READ_PATIENCE_S = 15.0
+#: A chunk takes its time on a slow line.
+_CHUNK_S = 10.0
 
 
 class Objects:
@@ -122,7 +82,7 @@ class Objects:
         subject = subjects.artifact_chunks(meta.nuid)
         digest, size, seq, held = hashlib.sha256(), 0, 1, b""
         for number in range(meta.chunks):
-            found = await self._bus.direct_next(topology.ARTIFACTS, subject, seq)
+            found = await self._chunk(subject, seq)
             if found is None:
                 raise Gone(f"{meta.name} was removed while it was read")
             seq, data = found.seq + 1, found.data
@@ -135,6 +95,17 @@ class Objects:
             raise ArtifactDamaged(f"{meta.name} has {size} bytes that are not those which were stored")
         if held:
             yield held
+
+    async def _chunk(self, subject: str, seq: int) -> Stored | None:
+        """Return the next chunk from a sequence on; waits a while for a broker that starts again."""
+        until = asyncio.get_running_loop().time() + READ_PATIENCE_S
+        while True:
+            try:
+                return await self._bus.direct_next(topology.ARTIFACTS, subject, seq)
+            except MaybeStored:
+                if asyncio.get_running_loop().time() > until:
+                    raise
+                await asyncio.sleep(_AGAIN_S)
 
     async def _put_once(self, name: ObjectName, artifact: Artifact, source: Path | bytes) -> None:
         try:
@@ -177,7 +148,7 @@ class _Upload:
         subject = subjects.artifact_chunks(self._nuid)
         chunks = [block[start : start + CHUNK_BYTES] for start in range(0, len(block), CHUNK_BYTES)]
         answers = await asyncio.gather(
-            *(self._bus.publish_acked(subject, chunk) for chunk in chunks), return_exceptions=True
+            *(self._bus.publish_acked(subject, chunk, seconds=_CHUNK_S) for chunk in chunks), return_exceptions=True
         )
         for answer in answers:
             if isinstance(answer, BaseException):
@@ -191,13 +162,12 @@ class _Upload:
         """Say what the chunks are, and so make them an object; a repeat of the same object is no second one."""
         if (self._size, self._digest.hexdigest()) != (self._artifact.size_bytes, self._artifact.sha256):
             raise ArtifactDamaged(f"{self._name.name} was changed while it was stored")
-        digest = base64.urlsafe_b64encode(self._digest.digest()).decode()
         meta = Meta(
             name=str(self._name),
             nuid=self._nuid,
             size=self._size,
             chunks=self._chunks,
-            digest=_DIGEST + digest,
+            digest=digest_of(self._digest.digest()),
             mtime=datetime.now(UTC).isoformat().replace("+00:00", "Z"),
             headers={"Content-Type": [self._artifact.media_type]},
             options=Options(max_chunk_size=CHUNK_BYTES),

@@ -18,7 +18,7 @@ from contracts.lifecycle import TERMINAL
 from contracts.messages import StatusRecord
 from services.runtime.bus import Bus
 from services.runtime.incoming import Stored
-from services.runtime.objects import Meta, meta_of
+from services.runtime.object_meta import Meta, meta_of
 
 log = structlog.get_logger()
 

@@ -143,6 +143,16 @@ async def test_an_upload_survives_a_broker_that_starts_again(nats_server: NatsSe
         assert got.hexdigest() == artifact.sha256
 
 
+async def test_a_reader_survives_a_broker_that_starts_again(nats_server: NatsServer) -> None:
+    data = os.urandom(40 * CHUNK_BYTES)
+    async with connected(nats_server.url) as broker:
+        objects = Objects(broker.bus)
+        chunks = objects.read(await objects.find(await kept(objects, data)))
+        first = await anext(chunks)
+        await asyncio.to_thread(nats_server.restart)
+        assert first + await whole(chunks) == data
+
+
 async def test_an_upload_without_answers_ends_and_leaves_no_object(nats_server: NatsServer) -> None:
     artifact = artifact_of(b"x", "a.bin")
     async with connected(nats_server.url) as direct, Proxy(nats_server.port) as proxy:
