@@ -146,6 +146,8 @@ async def test_a_broker_that_is_away_is_a_503(site: Site, nats_server: Any) -> N
     status, headers, _ = await site.ask(f"{site.path}/g1/big.bin")
     assert (status, headers["content-type"]) == (503, "application/problem+json")
     nats_server.start()
+    back = await site.client.wait(await site.client.say("/run echo text=back"))
+    assert back["result"] == "back"
 
 
 async def test_a_reader_that_waits_holds_up_nobody(site: Site) -> None:
