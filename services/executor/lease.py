@@ -127,6 +127,8 @@ class Leases:
             except MissionsError as error:
                 report.put_back(told)
                 log.warning("progress_not_written", mission_id=attempt.mission.mission_id, error=str(error))
+            else:
+                report.written(told)
 
 
 def active(facts: Facts) -> GoalStatus:

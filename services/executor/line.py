@@ -130,19 +130,25 @@ class Report:
         return self._progress is not None
 
     def take(self) -> Told:
-        """Return what was said since the last call."""
+        """Return what was said since the last call, and every artifact that is not known to be written.
+
+        An artifact twice in the records is one artifact; one that none of them names is lost.
+        """
         with self._lock:
             progress, self._progress = self._progress, None
-            artifacts, self._artifacts = self._artifacts, []
-            told = Told(self._with_eta(progress), tuple(artifacts), self._log.take())
+            told = Told(self._with_eta(progress), tuple(self._artifacts), self._log.take())
         self.written_at = monotonic()
         return told
+
+    def written(self, told: Told) -> None:
+        """Take note that a record holds this."""
+        with self._lock:
+            del self._artifacts[: len(told.artifacts)]
 
     def put_back(self, told: Told) -> None:
         """Keep what could not be written for the next record."""
         with self._lock:
             self._progress = self._progress or told.progress
-            self._artifacts = [*told.artifacts, *self._artifacts]
             self._log.put_back(told.log)
 
     def _with_eta(self, progress: Progress | None) -> Progress | None:

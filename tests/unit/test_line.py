@@ -8,6 +8,7 @@ from services.executor.line import Facts, Kept, Logged, Progressed, Report, Said
 
 FACTS = Facts(mission_id="m", goal_id="g1", kind="k", attempt=1, fence=1)
 ARTIFACT = Artifact(name="a.txt", size_bytes=1, sha256="0" * 64)
+LATER = Artifact(name="b.txt", size_bytes=1, sha256="1" * 64)
 LINE = LogLine(at=now(), level="info", text="hi")
 STATUS = GoalStatus(id="g1", kind="k", status="active")
 
@@ -24,6 +25,16 @@ def test_an_artifact_is_named_only_when_it_is_stored() -> None:
     assert (kept, report.take().artifacts) == ([Kept(ARTIFACT, "file")], ())
     report.stored(ARTIFACT)
     assert report.take().in_status(STATUS).artifacts == (ARTIFACT,)
+
+
+def test_an_artifact_is_named_until_a_record_holds_it() -> None:
+    report = Report(FACTS)
+    report.stored(ARTIFACT)
+    told = report.take()
+    report.stored(LATER)
+    assert report.take().artifacts == (ARTIFACT, LATER)
+    report.written(told)
+    assert report.take().artifacts == (LATER,)
 
 
 def test_lines_alone_are_no_reason_for_a_record() -> None:
