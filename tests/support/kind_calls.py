@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from contracts.messages import GoalStatus
 from services.executor.context import Context
-from services.executor.line import Facts, Report
+from services.executor.line import Facts, Report, Told
 from services.executor.loading import load_registry
 
 
@@ -25,6 +24,6 @@ class KindCall:
         context = Context(self.report.facts, self.report)
         return await self._handler.function(context, **self._arguments)
 
-    def said(self) -> GoalStatus | None:
+    def said(self) -> Told | None:
         """Return what it said since the last call."""
-        return self.report.take()
+        return self.report.take() or None
