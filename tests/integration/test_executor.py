@@ -263,7 +263,7 @@ def hard_to_please(value: str) -> str:
 
 
 @goal("picky")
-def picky(answer: Annotated[str, AfterValidator(hard_to_please)] = "no") -> str:
+def picky(answer: Annotated[str, AfterValidator(hard_to_please)] = "yes") -> str:
     return answer
 
 
