@@ -13,7 +13,7 @@ from contracts.lifecycle import Status
 from contracts.messages import Mission
 from services.executor import claiming, performing, runner
 from services.executor.executor import Executor
-from services.executor.ledger import Cancelling
+from services.executor.ledger import Answered, Cancelling
 from services.executor.ownership import Attempt, Released
 from services.executor.runner import Outcome
 from services.runtime.incoming import Incoming
@@ -28,17 +28,39 @@ async def run_mission(work: Incoming, executor: Executor) -> None:
         return
     attempt = Attempt(mission, work, *claimed)
     with executor.leases.hold(attempt):
-        outcome = await perform(attempt, executor)
-        await settle(attempt, attempt.with_last_words(outcome))
+        outcome = await run_to_outcome(attempt, executor)
     executor.count(outcome)
 
 
-async def settle(attempt: Attempt, outcome: Outcome) -> None:
-    """Write the outcome; one that is too large loses its result, which the records of its goals hold as well."""
+async def run_to_outcome(attempt: Attempt, executor: Executor) -> Outcome:
+    """Perform and write what came of it; an answer that arrives before the mission is left waiting lets it go on."""
+    while True:
+        outcome = await perform(attempt, executor)
+        if outcome.goal is not None or outcome.status is not Status.WAITING:
+            outcome = attempt.with_last_words(outcome)
+        try:
+            return await settle(attempt, outcome)
+        except Answered:
+            if outcome.goal is not None:  # no record asks it yet
+                attempt.plan.unwritten[outcome.goal.id] = outcome.goal
+
+
+async def settle(attempt: Attempt, outcome: Outcome) -> Outcome:
+    """Write the outcome and return it; one that is too large loses its result, which its goals' records hold as well.
+
+    A mission that was asked to stop is not left waiting; raises `Answered` where it need not wait any more.
+    """
+    if outcome.status is Status.WAITING:
+        try:
+            await attempt.ledger.wait(outcome.goal)
+        except Cancelling as wish:
+            return await settle(attempt, stopped(wish.reason))
+        return outcome
     try:
         await attempt.ledger.settle(outcome)
     except ContractError:
         await attempt.ledger.settle(replace(outcome, result=None))
+    return outcome
 
 
 async def perform(attempt: Attempt, executor: Executor) -> Outcome:

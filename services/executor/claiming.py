@@ -13,7 +13,9 @@ from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Failure, Mission, StatusRecord
 from services.executor import runner
 from services.executor.executor import Executor
+from services.executor.keeping import keep_finished
 from services.executor.ledger import Ledger
+from services.executor.ownership import Attempt
 from services.executor.runner import Outcome, Plan
 from services.runtime.incoming import Incoming, Stored
 
@@ -28,17 +30,22 @@ async def claim(mission: Mission, work: Incoming, executor: Executor) -> Claim |
 
     Raises `Lost` when the mission belongs to somebody else, which may be this very process.
     """
-    if mission.mission_id in executor.claiming:  # redelivered while its claim was slow: that claim decides
+    if work.seq in executor.claiming:  # redelivered while its claim was slow: that claim decides
         raise Lost(subjects.status(mission.queue, mission.mission_id))
-    executor.claiming.add(mission.mission_id)
+    executor.claiming.add(work.seq)
     try:
         return await _claim(mission, work, executor)
     finally:
-        executor.claiming.discard(mission.mission_id)
+        executor.claiming.discard(work.seq)
 
 
 async def _claim(mission: Mission, work: Incoming, executor: Executor) -> Claim | None:
-    """Claim at once what was never delivered before; look at the head where it was, or where that was too hasty."""
+    """Claim at once what was never delivered before; look at the head where it was, or where that was too hasty.
+
+    An item that was published again, after an answer, always looks: it is for one head only.
+    """
+    if mission.after:
+        return await _claim_again(mission, work, executor)
     head = None if work.deliveries == 1 else await _head(mission, executor)
     try:
         return await _claim_on(head, mission, work, executor)
@@ -46,6 +53,11 @@ async def _claim(mission: Mission, work: Incoming, executor: Executor) -> Claim 
         if head is not None:
             raise
     return await _claim_on(await _head(mission, executor), mission, work, executor)
+
+
+async def _claim_again(mission: Mission, work: Incoming, executor: Executor) -> Claim | None:
+    head = await _head(mission, executor)
+    return None if head is None else await _claim_on(head, mission, work, executor)
 
 
 async def _head(mission: Mission, executor: Executor) -> Stored | None:
@@ -56,13 +68,35 @@ async def _claim_on(head: Stored | None, mission: Mission, work: Incoming, execu
     if head is None:
         return await _claim_first(mission, executor)
     record = codec.decode_status(head.data)
-    if record.status in TERMINAL or record.status == Status.WAITING:
+    if record.status in TERMINAL:
         return None
+    if record.status is Status.WAITING:
+        return await _take_over(record, head.seq, mission, executor) if mission.after == record.event_id else None
     if owned := executor.leases.get(mission.mission_id):
-        owned.work.reply = work.reply  # redelivered to its own owner: it answers for the new delivery
-        owned.interrupt_if_fenced(head.seq)
-        raise Lost(head.subject, head_event_id=record.event_id, head_seq=head.seq)
+        _adopt(owned, work, head.seq)
+        return None
+    if await _superseded(mission, work, executor):
+        return None
     return await _take_over(record, head.seq, mission, executor)
+
+
+def _adopt(owned: Attempt, work: Incoming, head: int) -> None:
+    """Let an owner of this process answer for the new delivery of its work item; an older item may go.
+
+    Raises `Lost` where the item is that of the owner, who answers for it from now on.
+    """
+    if work.seq < owned.work.seq:
+        return
+    if work.seq == owned.work.seq:
+        owned.work.reply = work.reply
+    owned.interrupt_if_fenced(head)
+    raise Lost(work.subject, head_seq=head)
+
+
+async def _superseded(mission: Mission, work: Incoming, executor: Executor) -> bool:
+    """Tell whether the mission was put back into its queue later: its owner works for that item, not for this one."""
+    last = await executor.bus.head(topology.MISSIONS, subjects.proposed(mission.queue, mission.mission_id))
+    return last is not None and last.seq > work.seq
 
 
 async def _claim_first(mission: Mission, executor: Executor) -> Claim | None:
@@ -73,11 +107,11 @@ async def _claim_first(mission: Mission, executor: Executor) -> Claim | None:
         return None
     ledger = _ledger(mission, executor, attempt=1, head=0)
     await ledger.claim()
-    return ledger, Plan(mission)
+    return await _prepared(mission, ledger, Plan(mission), executor)
 
 
 async def _take_over(last: StatusRecord, head: int, mission: Mission, executor: Executor) -> Claim | None:
-    """Claim what another owner left behind: fence it, and go on from its finished goals."""
+    """Claim what another owner left behind, dead or waiting: fence it, and go on from its finished goals."""
     stored = await executor.bus.records(topology.MISSIONS, subjects.status(mission.queue, mission.mission_id))
     records = [codec.decode_status(item.data) for item in stored if item.seq <= head]
     lost = runner.owners_lost(records)
@@ -86,9 +120,15 @@ async def _take_over(last: StatusRecord, head: int, mission: Mission, executor: 
         executor.count(ending)
         return None
     ledger = _ledger(mission, executor, attempt=last.attempt + 1, head=head)
-    await ledger.claim(runner.RECOVERING)
-    log.info("mission_recovered", mission_id=mission.mission_id, attempt=ledger.attempt, owners_lost=lost)
-    return ledger, runner.resume(mission, records)
+    phase = runner.RESUMED if last.status is Status.WAITING else runner.RECOVERING
+    await ledger.claim(phase)
+    log.info("mission_taken_over", phase=phase, mission_id=mission.mission_id, attempt=ledger.attempt, owners_lost=lost)
+    return await _prepared(mission, ledger, runner.resume(mission, records), executor)
+
+
+async def _prepared(mission: Mission, ledger: Ledger, plan: Plan, executor: Executor) -> Claim:
+    await keep_finished(mission, ledger, plan, executor)
+    return ledger, plan
 
 
 def _end_of_abandoned(last: StatusRecord, lost: int, mission: Mission, executor: Executor) -> Outcome | None:

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from datetime import datetime
 from pathlib import Path
+from typing import Any, Final, overload
 
 import structlog
+from msgspec import Raw
 
 from contracts import artifacts
 from contracts.messages import Artifact, LogLine, Progress
-from services.executor import spool
+from services.executor import asking, result, spool
 from services.executor.line import Facts, Kept, Line, Logged, Progressed
 from services.executor.logged import HandlerLog
 from services.executor.runner import readable
+from services.executor.saves import Checkpointed
+
+_UNSET: Final[Any] = object()
+MAX_CHECKPOINT_BYTES = 64 * 1024
 
 
 class Reject(Exception):
     """Raised by a handler: this goal can never succeed, do not try it again."""
+
+
+class QuestionExpired(Reject):
+    """Nobody answered in time, and the question has no default."""
 
 
 class Context:
@@ -101,3 +112,78 @@ class Context:
 
     def _logged(self, line: LogLine) -> None:
         self._line.tell(Logged(line))
+
+    @overload
+    def checkpoint(self) -> Any: ...
+
+    @overload
+    def checkpoint(self, obj: Any) -> Any: ...
+
+    def checkpoint(self, obj: Any = _UNSET) -> Any:
+        """Save where this goal stands; without `obj`, return what an earlier try saved last (None: nothing).
+
+        In a thread or a process it returns once the broker has it. In an async handler it returns an awaitable with
+        the same promise: not awaited, it is written soon, and before any later record of this goal. `obj` is anything
+        that is JSON, or that pydantic can make so, up to 64 KiB. Raises `ValueError` for anything else, `NotSaved`
+        where this try is over: stopped, timed out, or the mission has another owner.
+        """
+        if obj is _UNSET:
+            return self._facts.checkpoint
+        future = self._line.save(Checkpointed(Raw(_saved(obj))))
+        if _on_a_loop():
+            return asyncio.wrap_future(future)
+        future.result()
+        return None
+
+    def ask(
+        self,
+        question: str,
+        schema: Any = None,
+        *,
+        expires: float | None = None,
+        default: Any = _UNSET,
+        key: str = "",
+    ) -> Any:
+        """Ask a person, and return the answer. Nothing is held meanwhile: no slot, no memory, no process.
+
+        The first call ends this try; once there is an answer, the handler runs again **from its start** and the same
+        call returns it. What must not be done twice belongs behind the call, or into a `checkpoint`. `key` tells the
+        questions of one goal apart; it is the text where none is given. The answer is checked against `schema`, a
+        type: `bool`, `Literal["yes", "no"]`, a model; one that does not fit is asked for again. After `expires`
+        seconds without an answer the call returns `default`, or raises `QuestionExpired` where there is none.
+        """
+        asked = asking.question_of(question, schema, expires, key)
+        answer = asking.latest(self._facts.answers, asked)
+        if answer is None:
+            raise asking.Suspended(asked)
+        if answer.expired:
+            if default is _UNSET:
+                raise QuestionExpired(f"nobody answered in time: {question}")
+            return default
+        try:
+            return asking.fitting(answer.value, schema)
+        except asking.Unfit as problem:
+            raise asking.Suspended(asking.again(asked, problem)) from None
+
+
+def _saved(obj: Any) -> bytes:
+    """Return a checkpoint as JSON; raises `ValueError`."""
+    try:
+        data = result.encoded(obj)
+    except (result.BadResult, result.ResultTooLarge) as error:
+        raise ValueError(f"no checkpoint: {error}".replace("the result", "it")) from error
+    if len(data) > MAX_CHECKPOINT_BYTES:
+        raise ValueError(
+            f"the checkpoint has {len(data)} bytes, {MAX_CHECKPOINT_BYTES} are allowed: "
+            "store what is large and save where it is"
+        )
+    return data
+
+
+def _on_a_loop() -> bool:
+    """Tell whether the caller must not block: it runs on an event loop."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -56,7 +56,7 @@ class Executor:
         self.actor = f"executor/{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._outcomes = metrics.counter("ended", "Missions this executor ended", ("status", "reason"))
         self._goal_seconds = metrics.histogram("goal_seconds", "Run time of tries at goals", ("kind",))
-        self.claiming: set[str] = set()  #: missions whose claim is on its way
+        self.claiming: set[int] = set()  #: work items, by sequence, whose claim is on its way
         self._observers: dict[str, Histogram] = {}
         metrics.gauge("owned", "Missions owned now").set_function(lambda: len(self.leases))
 

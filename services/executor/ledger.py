@@ -9,7 +9,8 @@ from typing import Any
 from contracts import codec, ids, subjects, topology
 from contracts.errors import ContractError, Lost, MaybeStored, StreamFull
 from contracts.lifecycle import TERMINAL, Status
-from contracts.messages import Failure, GoalStatus, Mission, StatusRecord, status_record
+from contracts.messages import Answer, Failure, GoalStatus, Mission, StatusRecord, status_record
+from contracts.questions import ANSWERED, ASKING
 from services.executor.runner import CANCELLING, Outcome
 from services.runtime.bus import ApiError, Bus
 from services.runtime.incoming import Stored
@@ -24,6 +25,10 @@ class Cancelling(Exception):
         self.reason = reason
 
 
+class Answered(Exception):
+    """A question was answered before its mission could be left waiting: it goes on."""
+
+
 class Ledger:
     """Writes the records of one attempt by compare-and-set. `head` is the sequence of the last record we know."""
 
@@ -34,6 +39,7 @@ class Ledger:
         self.head = head
         self.fence = 0
         self.cancel_reason = ""
+        self.answers: list[tuple[str, Answer]] = []  #: by goal id, which came while we are the owner
         self._doubtful = b""  #: what was written last without an answer
         self._bus = bus
         self._writer = writer
@@ -56,8 +62,7 @@ class Ledger:
     ) -> None:
         """Append an `active` record; raises `Cancelling` when the orchestrator asked us to stop, `Lost` when fenced."""
         async with self._turn:
-            if self.cancel_reason:
-                raise Cancelling(self.cancel_reason)
+            self._check_wanted(Status.ACTIVE)
             record = self._record(Status.ACTIVE, phase=phase, reason=reason, goal=goal, error=error)
             await _uncut(self._append(record))
 
@@ -67,19 +72,31 @@ class Ledger:
         Does not give up while the broker is away: what a handler worked for is worth the wait, and a repeat is safe.
         """
         async with self._turn:
-            record = self._record(
-                outcome.status, reason=outcome.reason, goal=outcome.goal, error=outcome.error, result=outcome.result
+            await self._persist(
+                self._record(
+                    outcome.status, reason=outcome.reason, goal=outcome.goal, error=outcome.error, result=outcome.result
+                )
             )
-            pauses = _patience()
-            while True:
-                try:
-                    await self._append(record)
-                except Cancelling:
-                    continue
-                except (MaybeStored, StreamFull):
-                    await asyncio.sleep(next(pauses))
-                    continue
-                return
+
+    async def wait(self, goal: GoalStatus | None) -> None:
+        """Append `waiting`, after which nobody owns the mission.
+
+        Raises `Cancelling` or `Answered`, with nothing written, where it must end or can go on; `Lost` when fenced.
+        """
+        async with self._turn:
+            self._check_wanted(Status.WAITING)
+            await self._persist(self._record(Status.WAITING, phase=ASKING, goal=goal))
+
+    async def _persist(self, record: StatusRecord) -> None:
+        """Append a record that ends this attempt, however long that takes."""
+        pauses = _patience()
+        while True:
+            try:
+                await self._append(record)
+            except (MaybeStored, StreamFull):
+                await asyncio.sleep(next(pauses))
+                continue
+            return
 
     async def look(self) -> None:
         """Read the head from the leader: raises `Lost` when fenced; notes a wish to cancel in `cancel_reason`."""
@@ -88,7 +105,7 @@ class Ledger:
         async with self._turn:
             head = await self._read_head()
             if head is not None and head.seq != self.head and head.data != self._doubtful:
-                self._accept(head)
+                await self._catch_up()
 
     async def _append(self, record: StatusRecord) -> None:
         data = codec.encode(record)
@@ -98,15 +115,26 @@ class Ledger:
             self._doubtful = data
             raise
         except Lost:
-            head = await self._read_head()
-            if head is None:
-                raise
-            if head.data == self._doubtful:  # the write nobody could tell of had arrived
-                self.head, self._doubtful = head.seq, b""
-                await self._append(record)
-                return
-            self._accept(head)
-            raise Cancelling(self.cancel_reason) from None
+            await self._stand_on_head()
+            self._check_wanted(record.status)
+            await self._append(record)
+
+    def _check_wanted(self, status: Status) -> None:
+        """Refuse a record that is no longer wanted: a wish to cancel leaves only the outcome to be written."""
+        if self.cancel_reason and status not in TERMINAL:
+            raise Cancelling(self.cancel_reason)
+        if self.answers and status is Status.WAITING:
+            raise Answered
+
+    async def _stand_on_head(self) -> None:
+        """Go on from what stands now; raises `Lost` where that makes somebody else the owner."""
+        head = await self._read_head()
+        if head is None or head.seq <= self.head:
+            raise Lost(self._subject)
+        if head.data == self._doubtful:  # the write nobody could tell of had arrived
+            self.head, self._doubtful = head.seq, b""
+        else:
+            await self._catch_up()
 
     async def _read_head(self) -> Stored | None:
         try:
@@ -114,16 +142,33 @@ class Ledger:
         except ApiError as error:
             raise MaybeStored(f"cannot read the head of {self._subject}: {error}") from error
 
-    def _accept(self, head: Stored) -> None:
-        """Stand on a head that is not ours: only the wish to cancel our own attempt leaves us the owner."""
+    async def _catch_up(self) -> None:
+        """Read what others wrote on top of our line."""
         try:
-            record = codec.decode_status(head.data)
+            following = await self._bus.records(topology.MISSIONS, self._subject, after=self.head)
+        except ApiError as error:
+            raise MaybeStored(f"cannot read the records of {self._subject}: {error}") from error
+        for stored in following:
+            if stored.data == self._doubtful:
+                self.head, self._doubtful = stored.seq, b""
+            else:
+                self._accept(stored)
+
+    def _accept(self, stored: Stored) -> None:
+        """Stand on a record that is not ours: only the orchestrator's words to our own attempt leave us the owner."""
+        try:
+            record = codec.decode_status(stored.data)
         except ContractError:
             record = None
-        if record is None or record.attempt != self.attempt or record.phase != CANCELLING or record.status in TERMINAL:
-            raise Lost(self._subject, head_event_id=codec.event_id_of(head.data), head_seq=head.seq)
-        self.head = head.seq
-        self.cancel_reason = record.reason or "user"
+        if record is None or record.attempt != self.attempt or record.status is not Status.ACTIVE:
+            raise Lost(self._subject, head_event_id=codec.event_id_of(stored.data), head_seq=stored.seq)
+        if record.phase == CANCELLING:
+            self.cancel_reason = record.reason or "user"
+        elif record.phase == ANSWERED and record.goal is not None and record.goal.answer is not None:
+            self.answers.append((record.goal.id, record.goal.answer))
+        else:
+            raise Lost(self._subject, head_event_id=record.event_id, head_seq=stored.seq)
+        self.head = stored.seq
 
     def _record(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import datetime
 from time import monotonic
 from typing import Any, Protocol
@@ -18,6 +19,7 @@ from msgspec import Struct
 from contracts.messages import Answer, Artifact, GoalStatus, LogLine, Progress
 from services.executor.logged import LogBuffer
 from services.executor.pace import Pace
+from services.executor.saves import Checkpointed, Saves
 
 
 class Progressed(Struct, frozen=True, tag=True):
@@ -39,7 +41,7 @@ class Kept(Struct, frozen=True, tag=True):
     file: str
 
 
-#: Everything a handler can say while it runs: tagged, so that it crosses a socket as JSON.
+#: Everything a handler can say while it runs, `Checkpointed` apart: tagged, so that it crosses a socket as JSON.
 Said = Progressed | Logged | Kept
 
 
@@ -67,6 +69,9 @@ class Line(Protocol):
 
     def tell(self, said: Said) -> None:
         """Say something to the executor, without waiting for it."""
+
+    def save(self, saved: Checkpointed) -> Future[None]:
+        """Say what must be kept: the future is done when the broker has it, or fails with `NotSaved`."""
 
 
 class Told(Struct, frozen=True):
@@ -101,6 +106,7 @@ class Report:
         self._pace = Pace()
         self._artifacts: list[Artifact] = []
         self._log = LogBuffer()
+        self.saves = Saves()
 
     def tell(self, said: Said) -> None:
         """Take what the handler says."""
@@ -115,14 +121,19 @@ class Report:
             else:
                 self._log.add(said.line)
 
+    def save(self, saved: Checkpointed) -> Future[None]:
+        """Take what the handler saves."""
+        return self.saves.add(saved)
+
     def stored(self, artifact: Artifact) -> None:
         """Take note that an artifact is stored whole: from now on a record may name it."""
         with self._lock:
             self._artifacts.append(artifact)
 
     def stop(self) -> None:
-        """Ask the handler to stop."""
+        """Ask the handler to stop; what it saves from now on is refused."""
         self.stopped = True
+        self.saves.close()
 
     @property
     def has_progressed(self) -> bool:

@@ -8,10 +8,12 @@ import random
 from contracts.lifecycle import Status
 from contracts.messages import Goal, GoalStatus
 from services.executor import runner
+from services.executor.asking import Asks
 from services.executor.executor import Executor
 from services.executor.ownership import Attempt
 from services.executor.registry import Handler
 from services.executor.runner import Outcome
+from services.executor.suspending import note_questions, take_answers
 from services.executor.trying import GoalFailed, try_goal
 
 
@@ -19,14 +21,18 @@ async def do_goals(attempt: Attempt, executor: Executor) -> Outcome:
     """Do goals in dependency order, independent ones side by side; the first that fails for good ends them all."""
     plan = attempt.plan
     if len(plan.mission.goals) == 1 and not plan.done:
-        return await do_goal(plan.mission.goals[0], attempt, executor) or runner.completed(plan)
+        take_answers(attempt)
+        failed = None if plan.questions else await do_goal(plan.mission.goals[0], attempt, executor)
+        return failed or runner.ended(plan)
     running: dict[asyncio.Task[Outcome | None], str] = {}
     try:
         while not plan.done:
+            take_answers(attempt)
             for goal in plan.ready(running.values()):
                 running[asyncio.create_task(do_goal(goal, attempt, executor))] = goal.id
+            await note_questions(attempt, others_run=bool(running))
             if not running:
-                return Outcome(Status.FAILED, runner.BAD_PLAN)
+                break
             ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 del running[task]
@@ -34,7 +40,7 @@ async def do_goals(attempt: Attempt, executor: Executor) -> Outcome:
                     return failed
     finally:
         await end_all(running)
-    return runner.completed(plan)
+    return runner.ended(plan)
 
 
 async def end_all(running: dict[asyncio.Task[Outcome | None], str]) -> None:
@@ -52,8 +58,12 @@ async def do_goal(goal: Goal, attempt: Attempt, executor: Executor) -> Outcome |
         tries = plan.tries[goal.id] = plan.tries.get(goal.id, 0) + 1
         try:
             result = await try_goal(goal, tries, handler, attempt, executor)
+        except Asks as asks:
+            plan.ask(goal, asks.question)
+            return None
         except GoalFailed as failed:
-            pause = runner.pause_after(failed.reason, goal.retry or handler.retry, tries, random.random())  # noqa: S311
+            policy = goal.retry or handler.retry
+            pause = runner.pause_after(failed.reason, policy, plan.failures(goal.id), random.random())  # noqa: S311
             if pause is None:
                 return await give_up(goal, failed, handler, attempt)
             status = GoalStatus(id=goal.id, kind=goal.kind, status="retrying", attempt=tries, error=failed.failure)

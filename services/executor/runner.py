@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.lifecycle import Status
-from contracts.messages import Failure, Goal, GoalStatus, Mission, RetryPolicy, StatusRecord
+from contracts.messages import Answer, Failure, Goal, GoalStatus, Mission, Question, RetryPolicy, StatusRecord
+from contracts.questions import open_questions
 
 _MAX_MESSAGE = 2_000
 _MAX_TYPE = 200
@@ -19,6 +20,8 @@ PROGRESS = "progress"
 RECOVERING = "recovering"
 RELEASED = "released"
 CANCELLING = "cancelling"
+CHECKPOINT = "checkpoint"
+RESUMED = "resumed"
 
 #: Reasons: open for readers, closed for us.
 OK = "ok"
@@ -35,15 +38,17 @@ ARTIFACT_NOT_STORED = "artifact_not_stored"
 BAD_RESULT = "bad_result"
 UNWRITABLE = "unwritable"
 POISON = "poison"
+QUESTION_EXPIRED = "question_expired"
+KEPT = "kept"
 USER = "user"
 
 #: Reasons after which a goal is never tried again.
-FINAL = frozenset({HANDLER_REJECTED, RESULT_TOO_LARGE, BAD_RESULT, BAD_PARAMS})
+FINAL = frozenset({HANDLER_REJECTED, QUESTION_EXPIRED, RESULT_TOO_LARGE, BAD_RESULT, BAD_PARAMS})
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a mission ends."""
+    """How a mission ends, or why its attempt does: `waiting` is no end."""
 
     status: Status
     reason: str
@@ -60,6 +65,11 @@ class Plan:
     results: dict[str, Any] = field(default_factory=dict)  #: of finished goals, by goal id
     skipped: set[str] = field(default_factory=set)  #: optional goals that failed for good, and what needed them
     tries: dict[str, int] = field(default_factory=dict)  #: tries begun so far, by goal id
+    asked: dict[str, set[int]] = field(default_factory=dict)  #: the tries that ended with a question, by goal id
+    questions: dict[str, Question] = field(default_factory=dict)  #: that are open, by goal id
+    unwritten: dict[str, GoalStatus] = field(default_factory=dict)  #: those of them that no record holds yet
+    answers: dict[str, tuple[Answer, ...]] = field(default_factory=dict)  #: by goal id
+    checkpoints: dict[str, Any] = field(default_factory=dict)  #: what was saved last, by goal id
 
     def settled(self, goal_id: str) -> bool:
         """Whether a goal needs no more work."""
@@ -76,8 +86,29 @@ class Plan:
         return [
             goal
             for goal in self.mission.goals
-            if not self.settled(goal.id) and goal.id not in busy and all(need in self.results for need in goal.needs)
+            if not self.settled(goal.id)
+            and goal.id not in busy
+            and goal.id not in self.questions
+            and all(need in self.results for need in goal.needs)
         ]
+
+    def failures(self, goal_id: str) -> int:
+        """Count the tries that use up a goal's retries: one that ended with a question did not fail."""
+        return self.tries[goal_id] - len(self.asked.get(goal_id, ()))
+
+    def ask(self, goal: Goal, question: Question) -> None:
+        """Let a goal wait for the answer to what its last try asked."""
+        tries = self.tries[goal.id]
+        self.asked.setdefault(goal.id, set()).add(tries)
+        self.questions[goal.id] = question
+        self.unwritten[goal.id] = GoalStatus(
+            id=goal.id, kind=goal.kind, status=Status.WAITING, attempt=tries, question=question
+        )
+
+    def answer(self, goal_id: str, answer: Answer) -> None:
+        """Let a goal go on with its answer."""
+        self.questions.pop(goal_id, None)
+        self.answers[goal_id] = (*self.answers.get(goal_id, ()), answer)
 
     def skip(self, goal_id: str) -> None:
         """Give an optional goal up, and with it every goal that needs it."""
@@ -87,7 +118,7 @@ class Plan:
                 self.skip(goal.id)
 
 
-def resume(mission: Mission, records: Iterable[StatusRecord]) -> Plan:
+def resume(mission: Mission, records: Sequence[StatusRecord]) -> Plan:
     """Fold what earlier attempts wrote: finished goals keep their results, tries are counted on."""
     plan = Plan(mission)
     for record in records:
@@ -99,16 +130,30 @@ def resume(mission: Mission, records: Iterable[StatusRecord]) -> Plan:
             plan.results[goal.id] = goal.result
         elif goal.status == "skipped":
             plan.skip(goal.id)
+        _recall(plan, goal)
+    plan.questions = {
+        goal_id: asked.question for goal_id, asked in open_questions(records).items() if not plan.settled(goal_id)
+    }
     return plan
 
 
+def _recall(plan: Plan, goal: GoalStatus) -> None:
+    """Take over what a goal saved, asked and was answered."""
+    if goal.checkpoint is not None:
+        plan.checkpoints[goal.id] = goal.checkpoint
+    if goal.question is not None:
+        plan.asked.setdefault(goal.id, set()).add(goal.attempt)
+    if goal.answer is not None:
+        plan.answer(goal.id, goal.answer)
+
+
 def owners_lost(records: Iterable[StatusRecord]) -> int:
-    """Count the attempts that ended without a word; one that was released in an orderly stop does not count."""
-    last: dict[int, str] = {}
+    """Count the attempts that ended without a word; one that was released, or waits for an answer, does not count."""
+    last: dict[int, bool] = {}
     for record in records:
         if record.attempt:
-            last[record.attempt] = record.phase
-    return sum(phase != RELEASED for phase in last.values())
+            last[record.attempt] = record.phase != RELEASED and record.status is not Status.WAITING
+    return sum(last.values())
 
 
 def pause_before_retry(policy: RetryPolicy, tries: int, random_share: float) -> float | None:
@@ -131,6 +176,15 @@ def pause_after(reason: str, policy: RetryPolicy, tries: int, random_share: floa
 def reason_of_giving_up(policy: RetryPolicy, reason: str) -> str:
     """Return the reason of the outcome: that retries are exhausted where there were any."""
     return RETRIES_EXHAUSTED if policy.max_attempts > 1 and reason not in FINAL else reason
+
+
+def ended(plan: Plan) -> Outcome:
+    """Return what an attempt comes to when nothing of it runs or may start: done, waiting for answers, or stuck."""
+    if plan.done:
+        return completed(plan)
+    if plan.questions:
+        return Outcome(Status.WAITING, "", goal=next(iter(plan.unwritten.values()), None))
+    return Outcome(Status.FAILED, BAD_PLAN)
 
 
 def completed(plan: Plan) -> Outcome:

@@ -11,9 +11,11 @@ from msgspec import Raw
 from contracts.errors import ContractError, MissionsError
 from contracts.messages import Failure, Goal
 from services.executor import large, runner
+from services.executor.asking import Asks
 from services.executor.call import Call
-from services.executor.context import Reject
-from services.executor.executor import Executor
+from services.executor.checkpoints import Checkpoints
+from services.executor.context import QuestionExpired, Reject
+from services.executor.executor import Executor, Place
 from services.executor.line import Facts
 from services.executor.ownership import Attempt
 from services.executor.registry import Handler
@@ -24,6 +26,7 @@ log = structlog.get_logger()
 
 #: What raised inside the handler's place means; anything else is `handler_error`.
 _REASONS: dict[type[Exception], str] = {
+    QuestionExpired: runner.QUESTION_EXPIRED,
     Reject: runner.HANDLER_REJECTED,
     BadResult: runner.BAD_RESULT,
     ResultTooLarge: runner.RESULT_TOO_LARGE,
@@ -41,17 +44,21 @@ class GoalFailed(Exception):
 
 
 async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, executor: Executor) -> Raw:
-    """Run the handler once and return its result as JSON; raises `GoalFailed`."""
+    """Run the handler once and return its result as JSON; raises `GoalFailed`, and `Asks` where it asks a person."""
     uploads = Uploads(executor.objects, executor.spool)
     report = uploads.of(facts_of(goal, tries, attempt, executor))
+    checkpoints = Checkpoints(report, attempt)
     call = Call(handler, goal.params, checked_params(goal, handler), report)
     seconds = goal.timeout_s or handler.timeout_s or executor.settings.goal_timeout_s
     await executor.places[handler.isolation].reserve()
     attempt.reports[goal.id] = report
     try:
         with executor.timed(goal.kind):
-            result = await within(seconds, executor, call)
+            result = await within(seconds, executor, call, checkpoints)
         return await kept(result, goal, attempt, executor, uploads)
+    except Asks:
+        await stored(uploads)
+        raise
     except GoalFailed as failed:
         await uploads.settled()  # what a try made before it failed may say why
         log.warning(
@@ -65,7 +72,7 @@ async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, e
         )
         raise
     finally:
-        report.stop()
+        checkpoints.end()
         uploads.close()
         del attempt.reports[goal.id]
         if told := report.take():
@@ -74,9 +81,17 @@ async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, e
 
 async def kept(data: bytes, goal: Goal, attempt: Attempt, executor: Executor, uploads: Uploads) -> Raw:
     """Return the result once all that the try made is stored; raises `GoalFailed` where something cannot be."""
+    await stored(uploads)
+    try:
+        return await large.inline(data, attempt.mission, goal, executor.objects)
+    except MissionsError as error:
+        raise GoalFailed(runner.ARTIFACT_NOT_STORED, runner.failure(error)) from error
+
+
+async def stored(uploads: Uploads) -> None:
+    """Wait until every artifact of the try is stored; raises `GoalFailed` where one cannot be."""
     try:
         await uploads.finished()
-        return await large.inline(data, attempt.mission, goal, executor.objects)
     except (NotKept, MissionsError) as error:
         raise GoalFailed(runner.ARTIFACT_NOT_STORED, runner.failure(error)) from error
 
@@ -90,6 +105,8 @@ def facts_of(goal: Goal, tries: int, attempt: Attempt, executor: Executor) -> Fa
         attempt=tries,
         fence=attempt.ledger.fence,
         deadline=attempt.mission.deadline,
+        checkpoint=attempt.plan.checkpoints.get(goal.id),
+        answers=attempt.plan.answers.get(goal.id, ()),
         spool=str(executor.spool.folder),
         artifact_bytes=executor.settings.artifact_bytes,
     )
@@ -103,17 +120,30 @@ def checked_params(goal: Goal, handler: Handler) -> dict[str, Any]:
         raise GoalFailed(runner.BAD_PARAMS, runner.failure(error)) from error
 
 
-async def within(seconds: float, executor: Executor, call: Call) -> bytes:
+async def within(seconds: float, executor: Executor, call: Call, checkpoints: Checkpoints) -> bytes:
     """Run the call where its handler belongs; whatever it raises becomes `GoalFailed`, but for our own cancel."""
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            return await executor.places[call.handler.isolation].run(call)
+            return await saved_and_run(executor.places[call.handler.isolation], call, checkpoints)
+    except Asks:
+        raise
     except Exception as error:
         if limit.expired():
             late = Failure(type="Timeout", message=f"{call.handler.kind} took longer than {seconds:g} s")
             raise GoalFailed(runner.HANDLER_TIMEOUT, late) from error
         raise GoalFailed(_reason(error), runner.failure(error)) from error
+
+
+async def saved_and_run(place: Place, call: Call, checkpoints: Checkpoints) -> bytes:
+    """Run the call, and let what it saved be written before anything is made of its end."""
+    try:
+        result = await place.run(call)
+    except Exception:
+        await checkpoints.written()
+        raise
+    await checkpoints.written()
+    return result
 
 
 def _reason(error: Exception) -> str:

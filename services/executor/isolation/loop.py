@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 
+from services.executor.asking import Asks, suspension
 from services.executor.call import Call
 from services.executor.isolation.handoff import Handoff, resolve
 from services.runtime.process import new_event_loop
@@ -77,7 +78,12 @@ class HandlerLoop:
 
 
 def contained(error: BaseException) -> Exception:
-    """Turn what a future cannot carry (SystemExit, a handler's own cancel, StopIteration) into a plain exception."""
+    """Turn what a future cannot carry (SystemExit, a handler's own cancel, StopIteration) into a plain exception.
+
+    A question is an outcome of its own kind.
+    """
+    if suspended := suspension(error):
+        return Asks(suspended.question)
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     return HandlerExit(f"{type(error).__name__}: {error}")
