@@ -220,6 +220,8 @@ class Reply(Struct, frozen=True, kw_only=True):
     text: str
     at: datetime
     in_reply_to: Line = ""  #: the id of the chat event
+    goal: Line = ""  #: which goal asks, of a `question`
+    question: Question | None = None  #: what it asks, for a bot that shows buttons
 
 
 class KindSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import structlog
+from msgspec.structs import replace
 
 from contracts import codec, subjects
-from contracts.errors import ContractError, Lost, WriteError
-from contracts.messages import ChatEvent, Command
+from contracts.errors import Lost, WriteError
+from contracts.messages import ChatEvent, Command, StatusRecord, now
 from contracts.topology import MISSIONS
-from services.orchestrator import commands
+from services.orchestrator import answering, commands
+from services.orchestrator.commands import Step
+from services.orchestrator.verdict import NotDone, Refused
 from services.runtime.bus import Bus
+from services.runtime.incoming import Stored
 from services.runtime.writer import Writer
 
 log = structlog.get_logger()
@@ -33,41 +37,74 @@ class CommandDesk:
     async def carry_out(self, event: ChatEvent, command: Command, *, deliveries: int) -> None:
         """Do what the command says; repeating it is harmless.
 
-        Raises `NotProposedYet` for a mission that may still come, `ContractError` for one that does not.
+        Raises `NotProposedYet` for a mission that may still come, `NotDone` for one that does not, and for a command
+        that makes no sense as the mission stands.
         """
-        queue = await self._queue(command.mission_id, deliveries)
+        queue = subjects.parse_record((await self.proposal(command.mission_id, deliveries)).subject).queue
+        answers = command.kind == "answer" or bool(command.about)
         for _ in range(_RACES):
             try:
-                await self._step(event, command, queue)
+                await (self._answer if answers else self._step)(event, command, queue)
             except Lost:
                 continue
             return
         raise WriteError(f"mission {command.mission_id} changes too fast for {command.kind}")
 
-    async def _queue(self, mission_id: str, deliveries: int) -> str:
-        proposal = await self._bus.head(MISSIONS, subjects.proposed("*", mission_id))
-        if proposal is not None:
-            return subjects.parse_record(proposal.subject).queue
+    async def proposal(self, mission_id: str, deliveries: int) -> Stored:
+        """Return the last proposal of a mission."""
+        found = await self._bus.head(MISSIONS, subjects.proposed("*", mission_id))
+        if found is not None:
+            return found
         if deliveries < _LOOKS:
             raise NotProposedYet(f"there is no mission {mission_id} yet")
-        raise ContractError(f"there is no mission {mission_id}")
+        raise NotDone(Refused("no_such_mission", f"There is no mission {mission_id}."))
+
+    async def head(self, queue: str, mission_id: str) -> StatusRecord | None:
+        """Return the last record of a mission."""
+        stored = await self._bus.head(MISSIONS, subjects.status(queue, mission_id))
+        return codec.decode_status(stored.data) if stored else None
 
     async def _step(self, event: ChatEvent, command: Command, queue: str) -> None:
         """Write on top of the head as it is now; raises `Lost` where it has changed."""
-        subject = subjects.status(queue, command.mission_id)
-        stored = await self._bus.head(MISSIONS, subject)
+        stored = await self._bus.head(MISSIONS, subjects.status(queue, command.mission_id))
         head = codec.decode_status(stored.data) if stored else None
         step = commands.step(command, head, causation_id=event.id)
-        if step.record is not None:
-            expected = stored.seq if stored else 0
-            record = step.record
+        await self._take(step, command, queue, stored.seq if stored else 0)
+
+    async def _answer(self, event: ChatEvent, command: Command, queue: str) -> None:
+        """Answer a question, or let it expire, as the records stand now; raises `Lost` where they have changed."""
+        stored = await self._bus.records(MISSIONS, subjects.status(queue, command.mission_id))
+        step = answering.step(event, command, [codec.decode_status(one.data) for one in stored])
+        await self._take(step, command, queue, stored[-1].seq if stored else 0)
+
+    async def _take(self, step: Step, command: Command, queue: str, expected: int) -> None:
+        record = step.record
+        if record is not None:
+            subject = subjects.status(queue, command.mission_id)
             await self._missions.write(subject, codec.encode(record), event_id=record.event_id, expected=expected)
+        if step.proposes:
+            await self._propose_again(queue, command.mission_id, step.proposes)
         if step.signal:
             await self._bus.publish(subjects.signals(queue), command.mission_id.encode())
         log.info(
             "command_done",
             command=command.kind,
             mission_id=command.mission_id,
-            status=step.record.status if step.record else head and head.status,
+            status=record.status.value if record else "",
+            phase=record.phase if record else "",
             signal=step.signal,
         )
+
+    async def _propose_again(self, queue: str, mission_id: str, after: str) -> None:
+        """Put a mission back into its queue, once for each record that makes it go on; raises `Lost` in a race.
+
+        A crash before it is healed by the command, which is delivered again.
+        """
+        subject = subjects.proposed(queue, mission_id)
+        stored = await self._bus.head(MISSIONS, subject)
+        if stored is None:
+            return
+        proposal = codec.decode_mission(stored.data)
+        if proposal.after != after:
+            again = replace(proposal, after=after, event_id=f"{after}.again", at=now())
+            await self._missions.write(subject, codec.encode(again), event_id=again.event_id, expected=stored.seq)

@@ -4,6 +4,8 @@
     cancel    cancelled        cancelled    active/cancelling + signal    nothing
     expire    failed           failed       active/cancelling + signal    nothing
 
+(`answer`, and `expire` about a question: `answering`; `retry`: `retrying`.)
+
 `cancelling` keeps the owner's attempt: the owner stays the owner, stops the handler and writes the outcome on top.
 """
 
@@ -36,10 +38,11 @@ ENDINGS: dict[str, Ending] = {
 
 
 class Step(Struct, frozen=True):
-    """What to do now: a record to write on top of the head, and whether to wake the owner."""
+    """What to do now: a record to write on top of the head, whether to wake the owner, what to propose again after."""
 
     record: StatusRecord | None = None
     signal: bool = False
+    proposes: str = ""  #: the record after which the work item is published again; empty: it is not
 
 
 NOTHING = Step()

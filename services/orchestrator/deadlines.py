@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from contracts import codec, subjects
+from contracts import codec, ids, subjects
 from contracts import headers as names
 from contracts.messages import ChatEvent, Command, Mission
+from contracts.questions import Asked
 
 REASON = "deadline_exceeded"
 #: The owner of a mission ends it at its deadline; only where nobody does, this much later, the schedule does.
@@ -30,12 +31,22 @@ def schedule_name(mission_id: str) -> str:
 def expiry(mission: Mission, deadline: datetime) -> Schedule:
     """Return the schedule that lets a mission expire at its deadline; it must survive the stream's max_age."""
     command = Command(kind="expire", mission_id=mission.mission_id, reason=REASON)
-    event = ChatEvent(conversation=mission.conversation, sender="deadline", command=command)
-    at = (deadline + GRACE).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _schedule(schedule_name(mission.mission_id), command, deadline + GRACE, mission.conversation)
+
+
+def question_expiry(mission_id: str, asked: Asked, expires_at: datetime, conversation: str) -> Schedule:
+    """Return the schedule that lets this very question expire: a later one of the same goal has another name."""
+    command = Command(kind="expire", mission_id=mission_id, goal=asked.goal_id, about=asked.event_id)
+    name = f"question-{mission_id}-{ids.mission_id(mission_id, asked.event_id)}"
+    return _schedule(name, command, expires_at, conversation)
+
+
+def _schedule(name: str, command: Command, at: datetime, conversation: str) -> Schedule:
+    event = ChatEvent(conversation=conversation, sender="deadline", command=command)
     headers = {
-        names.SCHEDULE: f"@at {at}",
-        names.SCHEDULE_TARGET: subjects.chat_due(mission.conversation),
+        names.SCHEDULE: f"@at {at.isoformat(timespec='milliseconds').replace('+00:00', 'Z')}",
+        names.SCHEDULE_TARGET: subjects.chat_due(conversation),
         names.TTL: "never",
         names.EXPECTED_LAST_SUBJECT_SEQ: "0",
     }
-    return Schedule(subjects.chat_schedule(schedule_name(mission.mission_id)), codec.encode(event), headers)
+    return Schedule(subjects.chat_schedule(name), codec.encode(event), headers)

@@ -6,20 +6,21 @@ import asyncio
 from datetime import UTC, datetime
 
 import structlog
+from msgspec.structs import replace
 
 from contracts import codec, subjects
 from contracts import headers as names
 from contracts.errors import ContractError, Lost
-from contracts.messages import ChatEvent, Mission
+from contracts.messages import ChatEvent, Command, Mission
 from contracts.topology import MISSIONS
-from services.orchestrator import deadlines, planner, replies
+from services.orchestrator import deadlines, planner, replies, retrying, schedules
 from services.orchestrator.announcements import Announcements
 from services.orchestrator.command_desk import CommandDesk
 from services.orchestrator.origins import Origins
+from services.orchestrator.planners import spoken
 from services.orchestrator.room import Room
-from services.orchestrator.verdict import Refused
-from services.runtime import refusals
-from services.runtime.bus import ApiError, Bus
+from services.orchestrator.verdict import NotDone, Refused
+from services.runtime.bus import Bus
 from services.runtime.incoming import Incoming
 from services.runtime.writer import Writer
 
@@ -54,27 +55,59 @@ class Intake:
     async def on_chat(self, incoming: Incoming) -> None:
         """Handle what came through the door; raises `ContractError` for what cannot be understood."""
         event = chat_event(incoming)
-        if event.command is None:
-            await self._propose(event, incoming.time_ns)
-            return
-        if event.command.kind == "expire":
+        command = event.command or (spoken.command_of(event.text) if event.text and not event.goals else None)
+        if command is None:
+            await self._propose(event, incoming)
+        elif isinstance(command, Refused):
+            await self._refuse(event, command, incoming)
+        elif command.kind == "expire":
             raise ContractError("a mission expires by its own schedule; use the command cancel")
-        await self._desk.carry_out(event, event.command, deliveries=incoming.deliveries)
+        else:
+            await self._command(event, command, incoming)
+
+    async def _command(self, event: ChatEvent, command: Command, incoming: Incoming) -> None:
+        """Do what a person commands, or tell them why not."""
+        try:
+            if command.kind == "retry":
+                await self._retry(event, command, incoming)
+            else:
+                await self._desk.carry_out(event, command, deliveries=incoming.deliveries)
+        except NotDone as error:
+            if command.kind == "cancel" and event.command is not None:
+                raise  # a program's, which waits for no reply
+            await self._refuse(event, error.refused, incoming)
+
+    async def _retry(self, event: ChatEvent, command: Command, incoming: Incoming) -> None:
+        """Propose the goals of a mission once more."""
+        await self._room.check()
+        old = codec.decode_mission((await self._desk.proposal(command.mission_id, incoming.deliveries)).data)
+        head = await self._desk.head(old.queue, old.mission_id)
+        at = stored_at(incoming)
+        await self._begin(event, retrying.mission(event, old, head, now=at), at)
+
+    async def _refuse(self, event: ChatEvent, refused: Refused, incoming: Incoming) -> None:
+        """Make a refusal visible as a mission of its own, which ends as it begins."""
+        await self._room.check()
+        if event.command is not None and not event.title:
+            event = replace(event, title=f"{event.command.kind} {event.command.mission_id}")
+        await self._begin(event, refused, stored_at(incoming))
 
     async def on_due(self, incoming: Incoming) -> None:
         """Handle what a schedule fired."""
         event = due_event(incoming)
         if event.command is None:
-            await self._propose(event, incoming.time_ns)
+            await self._propose(event, incoming)
         else:
             await self._desk.carry_out(event, event.command, deliveries=incoming.deliveries)
 
-    async def _propose(self, event: ChatEvent, time_ns: int) -> None:
-        """Store the mission and its first reply; whichever event of this id was first decides what the mission is."""
+    async def _propose(self, event: ChatEvent, incoming: Incoming) -> None:
+        """Make a mission of what a chat event asks for."""
         await self._room.check()
-        at = datetime.fromtimestamp(time_ns / 1e9, UTC)
-        kinds = self._announcements.kinds
-        plan = planner.plan(event, kinds, now=at)
+        at = stored_at(incoming)
+        await self._begin(event, planner.plan(event, self._announcements.kinds, now=at), at)
+
+    async def _begin(self, event: ChatEvent, plan: Mission | Refused, at: datetime) -> None:
+        """Store the mission and its first reply; whichever event of this id was first decides what the mission is."""
         if isinstance(plan, Refused):
             standing = await self._store(planner.refused_mission(event, now=at))
         else:
@@ -82,7 +115,9 @@ class Intake:
         if standing.goals:
             await self._reply_accepted(standing)
         else:
-            await self._reject(standing, plan if isinstance(plan, Refused) else planner.not_understood(kinds))
+            await self._reject(
+                standing, plan if isinstance(plan, Refused) else planner.not_understood(self._announcements.kinds)
+            )
 
     async def _store(self, mission: Mission) -> Mission:
         """Create the proposal and return it, or the one that stands already, in whatever queue.
@@ -127,12 +162,7 @@ class Intake:
 
     async def _store_deadline(self, mission: Mission, deadline: datetime) -> None:
         """Create the schedule before the mission, so that no mission is left without its end."""
-        schedule = deadlines.expiry(mission, deadline)
-        try:
-            await self._bus.publish_acked(schedule.subject, schedule.data, schedule.headers)
-        except ApiError as error:
-            if error.err_code not in refusals.WRONG_LAST_SEQ:
-                raise refusals.error_of(schedule.subject, error) from error
+        await schedules.keep(self._bus, deadlines.expiry(mission, deadline))
 
 
 async def _create(writer: Writer, subject: str, data: bytes) -> None:
@@ -141,6 +171,11 @@ async def _create(writer: Writer, subject: str, data: bytes) -> None:
         await writer.write(subject, data, expected=0)
     except Lost:
         log.debug("already_stored", subject=subject)
+
+
+def stored_at(incoming: Incoming) -> datetime:
+    """Return when the broker stored a chat event: the same for every delivery, so that all plan the same bytes."""
+    return datetime.fromtimestamp(incoming.time_ns / 1e9, UTC)
 
 
 def chat_event(incoming: Incoming) -> ChatEvent:

@@ -1,4 +1,4 @@
-"""A terminal record becomes the reply that tells the conversation how its mission ended."""
+"""A terminal record becomes the reply that tells how its mission ended; one that asks becomes the question."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import msgspec
 from contracts import codec, subjects
 from contracts.errors import ContractError, Lost
 from contracts.lifecycle import TERMINAL, Status
+from contracts.messages import StatusRecord
+from contracts.questions import ASKING, asked_by
 from contracts.topology import MISSIONS
 from services.orchestrator import replies
 from services.orchestrator.origins import Origin, Origins
+from services.orchestrator.questions import Questions
 from services.runtime.bus import Bus
 from services.runtime.incoming import Incoming
 from services.runtime.writer import Writer
@@ -19,17 +22,19 @@ _OPEN = frozenset(status.value for status in Status if status not in TERMINAL)
 
 class _Peek(msgspec.Struct):
     status: str
+    phase: str = ""
 
 
 _peek = msgspec.json.Decoder(_Peek)
 
 
 def goes_on(incoming: Incoming) -> bool:
-    """Tell a record that leaves its mission open, by as little work as possible: most records are such."""
+    """Tell a record that leaves its mission open and asks nothing, by as little work as possible: most are such."""
     try:
-        return _peek.decode(incoming.data).status in _OPEN
+        said = _peek.decode(incoming.data)
     except Exception:  # noqa: BLE001 - outside bytes, RecursionError too: whoever reads them properly says what is wrong
         return False
+    return said.status in _OPEN and said.phase != ASKING
 
 
 class Outcomes:
@@ -39,16 +44,24 @@ class Outcomes:
         self._bus = bus
         self._chat = chat
         self._origins = origins
+        self._questions = Questions(bus, chat)
 
     async def on_status(self, incoming: Incoming) -> None:
-        """Create the one `result` or `error` reply of a mission that has ended."""
+        """Create the one `result` or `error` reply of a mission that has ended; ask what a goal asks."""
         record = codec.decode_status(incoming.data)
-        if record.status not in TERMINAL:
+        asked = asked_by(record)
+        if record.status not in TERMINAL and asked is None:
             return
         place = subjects.parse_record(incoming.subject)
         if record.mission_id != place.mission_id:
             raise ContractError(f"a record of mission {record.mission_id} stands on {incoming.subject}")
         origin = self._origins.get(record.mission_id) or await self._look_up(place)
+        if record.status in TERMINAL:
+            await self._tell_outcome(record, origin)
+        elif asked is not None:
+            await self._questions.ask(record, asked, origin)
+
+    async def _tell_outcome(self, record: StatusRecord, origin: Origin) -> None:
         reply = replies.outcome(record, origin)
         try:
             subject = subjects.reply(origin.conversation, record.mission_id, reply.kind)

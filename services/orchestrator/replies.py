@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from contracts import artifacts, codec
 from contracts.lifecycle import Status
 from contracts.messages import Mission, Reply, ReplyKind, StatusRecord, now
+from contracts.questions import Asked
 from services.orchestrator.origins import Origin
 
 MAX_TEXT = 2_000
@@ -31,6 +33,33 @@ def outcome(record: StatusRecord, origin: Origin) -> Reply:
     kind, word = _OUTCOMES[record.status]
     text = _result(word, record) if kind == "result" else _failure(word, record)
     return _reply(record.mission_id, kind, text, origin)
+
+
+def question(record: StatusRecord, asked: Asked, origin: Origin) -> Reply:
+    """Ask what a goal asks, and say how to answer. The same record makes the same bytes, so a repeat can be told."""
+    about = asked.question
+    problem = f"That answer was not taken: {about.problem}\n" if about.problem else ""
+    how = f"\nAnswer: /answer {record.mission_id}/{asked.goal_id} {_wanted(about.schema)}"
+    until = f"\nUntil {about.expires_at:%Y-%m-%d %H:%M:%S} UTC." if about.expires_at else ""
+    text = cut(problem + about.text, MAX_TEXT - len(how) - len(until)) + how + until
+    return Reply(
+        mission_id=record.mission_id,
+        kind="question",
+        text=text,
+        at=record.at,
+        in_reply_to=origin.chat_event_id,
+        goal=asked.goal_id,
+        question=about,
+    )
+
+
+def _wanted(schema: Mapping[str, Any]) -> str:
+    """Say what fits a schema, in one line."""
+    if "enum" in schema:
+        return cut(" | ".join(_compact(value) for value in schema["enum"]), 200)
+    if "const" in schema:
+        return cut(_compact(schema["const"]), 200)
+    return {"boolean": "yes | no"}.get(schema.get("type", ""), f"<{schema.get('type', 'your answer')}>")
 
 
 def _reply(mission_id: str, kind: ReplyKind, text: str, origin: Origin) -> Reply:
@@ -63,6 +92,6 @@ def _compact(result: Any) -> str:
     return result if isinstance(result, str) else codec.encode(result).decode()
 
 
-def cut(text: str) -> str:
-    """Shorten a text to `MAX_TEXT` characters."""
-    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
+def cut(text: str, most: int = MAX_TEXT) -> str:
+    """Shorten a text to `most` characters."""
+    return text if len(text) <= most else text[: most - 1] + "…"

@@ -6,7 +6,7 @@ import uuid
 
 import msgspec
 
-from contracts import codec, headers, ids, subjects, topology
+from contracts import codec, headers, ids, spoken, subjects, topology
 from contracts.errors import ContractError, MaybeStored
 from contracts.messages import ChatEvent
 from services.runtime.bus import Bus
@@ -33,7 +33,7 @@ class ChatDoor:
         )
         if ack.duplicate:
             await self._check_duplicate(ack.seq, event)
-        return event.command.mission_id if event.command else ids.mission_id(event.conversation, event.id)
+        return spoken.mission_commanded(event) or ids.mission_id(event.conversation, event.id)
 
     async def _check_duplicate(self, seq: int, event: ChatEvent) -> None:
         """Believe "duplicate" only when this very event is stored: the broker's dedupe ignores subject and body."""

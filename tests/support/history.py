@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from contracts import codec, subjects
 from contracts.errors import ContractError
@@ -23,6 +24,7 @@ from contracts.messages import JournalRecord, Mission, Reply, StatusRecord
 from services.runtime.incoming import Stored, rfc3339
 
 _ORCHESTRATOR = "orchestrator"
+_ANSWERED = (Status.WAITING, "answered")
 _decode_line = msgspec.json.Decoder(JournalRecord).decode
 
 
@@ -74,7 +76,7 @@ def assert_legal_history(records: Iterable[Stored]) -> None:
         status: Status | None = None
         for following in history.order:
             if following is Status.PROPOSED and status is not None and status not in TERMINAL:
-                continue  # a work item that is published again
+                continue  # a work item that is published again, after an answer
             try:
                 status = advance(status, following)
             except ContractError as error:
@@ -113,8 +115,21 @@ def assert_one_mission_per_event(events: Iterable[tuple[str, str]], records: Ite
     assert not lost, f"chat events without a mission: {sorted(expected[name] for name in lost)}"
     assert not invented, f"missions that nobody asked for: {sorted(invented)}"
     for name, history in found.items():
-        assert len(history.proposals) == 1, f"{len(history.proposals)} proposals: {history}"
+        _assert_proposals(history)
         assert history.proposals[0].causation_id == expected[name], f"another chat event: {history}"
+
+
+def _assert_proposals(history: History) -> None:
+    """Check that after the first proposal each further one is the same again, once for an answer that let it go on."""
+    first, *again = history.proposals
+    assert not first.after, f"the first proposal comes after {first.after}: {history}"
+    answers = {record.event_id for record in history.statuses if (record.status, record.phase) == _ANSWERED}
+    afters = [proposal.after for proposal in again]
+    assert len(set(afters)) == len(afters), f"proposed twice after the same record: {history}"
+    assert set(afters) <= answers, f"proposed again after no answer: {history}"
+    for proposal in again:
+        same = replace(proposal, after="", event_id=first.event_id, at=first.at)
+        assert same == first, f"proposed again as another mission: {history}"
 
 
 def assert_one_reply_of_each_kind(replies: Iterable[Stored], records: Iterable[Stored]) -> None:

@@ -73,7 +73,7 @@ def test_the_record_of_a_command_has_its_own_event_id() -> None:
 
 def test_an_unknown_command_is_refused_with_what_is_known() -> None:
     with pytest.raises(ContractError, match="cancel"):
-        commands.step(Command(kind="answer", mission_id="m"), None, causation_id="")
+        commands.step(Command(kind="retry", mission_id="m"), None, causation_id="")
 
 
 def test_a_deadline_is_a_schedule_that_outlives_the_streams_age_and_stands_once() -> None:

@@ -80,7 +80,7 @@ def _goal(number: int, words: list[Word]) -> Goal:
     if number > MAX_GOALS:
         raise _BadWord(words[0], f"a mission has at most {MAX_GOALS} goals")
     if words[0].raw.lower() != COMMAND:
-        raise _BadWord(words[0], f"{COMMAND} is the only command, and every line starts with it")
+        raise _BadWord(words[0], f"{COMMAND} starts every line of goals; /answer, /cancel and /retry stand alone")
     if len(words) == 1:
         raise _BadWord(words[0], "the goal kind is missing after it")
     return Goal(
@@ -104,11 +104,11 @@ def _params(words: list[Word]) -> dict[str, Any]:
         key, raw = parts.groups()
         if key in params:
             raise _BadWord(word, f"{key} is given twice")
-        params[key] = _value(raw)
+        params[key] = plain_value(raw)
     return params
 
 
-def _value(raw: str) -> Any:
+def plain_value(raw: str) -> Any:
     """Read a value: JSON as written, or JSON without the shell's quotes, or text.
 
     So `3` and `'3'` are numbers, `"3"` is a JSON string and stays text.
