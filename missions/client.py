@@ -116,6 +116,40 @@ class Client:
         command = Command(kind="cancel", mission_id=mission_id, reason=reason)
         await self._publish(event_of({"command": msgspec.to_builtins(command)}))
 
+    async def answer(
+        self,
+        mission_id: str,
+        answer: Any,
+        goal: str | None = None,
+        *,
+        sender: str = "",
+        conversation: str = subjects.DEFAULT_CONVERSATION,
+    ) -> None:
+        """Answer what a mission asks: any JSON. `goal` names whose question, where several goals ask.
+
+        An answer that does not fit is asked for again; one that nobody waits for is refused in the `conversation`.
+        """
+        command = Command(kind="answer", mission_id=mission_id, answer=answer, goal=goal or "")
+        fields = {"command": msgspec.to_builtins(command), "sender": sender, "conversation": conversation}
+        await self._publish(event_of(fields))
+
+    async def retry(
+        self,
+        mission_id: str,
+        *,
+        id: str = "",  # noqa: A002 - as in `say`
+        sender: str = "",
+        conversation: str = subjects.DEFAULT_CONVERSATION,
+    ) -> str:
+        """Ask for a mission that failed to be tried again, and return the id of the new one.
+
+        It has the goals of the old one, keeps the results of those that finished, and replies in the `conversation`.
+        It is `rejected`, and says why, where the old one completed or has not ended.
+        """
+        command = Command(kind="retry", mission_id=mission_id)
+        fields = {"command": msgspec.to_builtins(command), "id": id, "sender": sender, "conversation": conversation}
+        return await self._publish(event_of(fields))
+
     async def follow(self, mission_id: str) -> AsyncGenerator[Record]:
         """Yield the records of a mission, those stored and those to come, each once, until the terminal one.
 

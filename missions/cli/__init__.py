@@ -26,6 +26,8 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "artifacts": ("missions.cli.artifacts:artifacts", "List what the goals of a mission kept."),
         "fetch": ("missions.cli.artifacts:fetch", "Fetch an artifact into a file."),
         "cancel": ("missions.cli.ask:cancel", "Ask for a mission to be cancelled."),
+        "answer": ("missions.cli.answering:answer", "Answer what a mission asks."),
+        "retry": ("missions.cli.answering:retry", "Retry a mission that failed."),
         "goals": ("missions.cli.goals:goals", "List the goal kinds that can be asked for."),
     },
     "Run": {

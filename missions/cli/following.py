@@ -63,7 +63,7 @@ async def say(client: Client, saying: Saying) -> int:
         )
         unserved = bool(saying.queue) and await _warn_unserved(client, str(saying.queue))
         if saying.follow:
-            return await _follow_said(client, mission_id, saying, unserved=unserved)
+            return await follow_new(client, Following(mission_id, saying.seconds, saying.as_json), unserved=unserved)
     if saying.as_json:
         emit({"mission_id": mission_id, "conversation": saying.conversation, "status": "accepted"})
     else:
@@ -88,19 +88,19 @@ async def _warn_unserved(client: Client, queue: str) -> bool:
     return served is None
 
 
-async def _follow_said(client: Client, mission_id: str, saying: Saying, *, unserved: bool) -> int:
-    if not saying.as_json:
-        talk(f"mission {mission_id}")
+async def follow_new(client: Client, following: Following, *, unserved: bool = False) -> int:
+    """Print what becomes of a mission that was just asked for; return the exit code."""
+    if not following.as_json:
+        talk(f"mission {following.mission_id}")
     from missions.cli.silence import Silence
 
     silence = Silence(await client.bus(), unserved=unserved)
     try:
-        following = Following(mission_id, saying.seconds, saying.as_json)
-        code = await _follow(client.follow(mission_id), following, silence)
+        code = await _follow(client.follow(following.mission_id), following, silence)
     finally:
         silence.end()
-    if not saying.as_json:
-        await _say_where(client, mission_id)
+    if not following.as_json:
+        await _say_where(client, following.mission_id)
     return code
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from missions.cli.output import clean, clock, compact, paint, short_id, table
+from missions.cli.output import clean, clock, compact, paint, program, short_id, table
 
 if TYPE_CHECKING:
     from missions.records import Record
@@ -36,10 +36,34 @@ def record_lines(record: Record) -> list[str]:
 
 
 def _outcome_lines(record: Record, line: str) -> list[str]:
+    if asked := _asked(record.data.get("goal") if isinstance(record.data, dict) else None):
+        return [line, *asked_lines(asked, record.mission_id, str(record.data["goal"].get("id")))]
     error = _outcome(record.data).splitlines() if record.terminal and record.data.get("error") else []
     if not error or (len(error) == 1 and not line.endswith("…")):
         return [line]
     return [_line(record, clean(_why(record.data), _LINE)), *(f"    {clean(part)}".rstrip() for part in error)]
+
+
+def _asked(goal: Any) -> Mapping[str, Any] | None:
+    question = goal.get("question") if isinstance(goal, dict) else None
+    return question if isinstance(question, dict) else None
+
+
+def asked_lines(question: Mapping[str, Any], mission_id: str, goal_id: str) -> list[str]:
+    """Return an open question whole, why the answer before was not taken, and what to type."""
+    problem = question.get("problem")
+    lines = [f"that answer was not taken: {problem}"] if problem else []
+    lines += str(question.get("text", "")).splitlines()
+    until = f"   (until {question['expires_at']})" if question.get("expires_at") else ""
+    how = f"{program()} answer {mission_id[:10]} {_wanted(question.get('schema') or {})} --goal {goal_id}{until}"
+    return [f"    {clean(line)}" for line in [*lines, how]]
+
+
+def _wanted(schema: Mapping[str, Any]) -> str:
+    """Show what fits, as one would type it."""
+    if isinstance(options := schema.get("enum"), list):
+        return "|".join(option if isinstance(option, str) else compact(option) for option in options)[:_LINE]
+    return "yes|no" if schema.get("type") == "boolean" else "VALUE"
 
 
 def _line(record: Record, says: str, name: str = "") -> str:
@@ -69,7 +93,18 @@ def _goal(goal: Mapping[str, Any]) -> str:
         return ""
     said = f"goal {goal.get('id')} ({goal.get('kind')}) {goal.get('status')}"
     tries = f", try {goal['attempt']}" if goal.get("attempt", 1) > 1 else ""
-    return f"{said}{tries}{_colon(_outcome(goal) or _progress(goal))}"
+    return f"{said}{tries}{_colon(_outcome(goal) or _progress(goal) or _dialogue(goal))}"
+
+
+def _dialogue(goal: Mapping[str, Any]) -> str:
+    """Return the first line of a question, or the answer and who gave it."""
+    if question := _asked(goal):
+        return (str(question.get("text", "")).splitlines() or [""])[0]
+    answer = goal.get("answer")
+    if not isinstance(answer, dict):
+        return ""
+    by = f" by {answer['by']}" if answer.get("by") else ""
+    return "nobody answered in time" if answer.get("expired") else f"{compact(answer.get('value'))}{by}"
 
 
 def _progress(goal: Mapping[str, Any]) -> str:
@@ -143,6 +178,10 @@ def mission_page(mission: Mapping[str, Any]) -> None:
         click.echo()
         table(("GOAL", "KIND", "STATUS", "TRIES", "RESULT"), [_goal_row(goal) for goal in goals])
         _print_logs(goals)
+    for goal in goals or ():
+        if question := _asked(goal):
+            click.echo(f"\ngoal {goal['id']} asks")
+            click.echo("\n".join(asked_lines(question, mission["mission_id"], goal["id"])))
 
 
 def _print_logs(goals: Sequence[Mapping[str, Any]]) -> None:

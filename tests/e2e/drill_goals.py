@@ -6,7 +6,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from missions import goal
+from missions import Context, goal
 
 
 @goal("hold")
@@ -22,4 +22,12 @@ def mark(file: str, line: str) -> str:
     """Append a line to a file: one write, so that lines of several writers do not mix."""
     with Path(file).open("ab", buffering=0) as trace:
         trace.write(f"{line}\n".encode())
+    return line
+
+
+@goal("approve")
+def approve(ctx: Context, file: str, line: str) -> str:
+    """Append a line to a file once somebody has said yes."""
+    if ctx.ask(f"Write {line}?", bool):
+        mark(file, line)
     return line

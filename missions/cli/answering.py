@@ -1,0 +1,147 @@
+"""`missions answer | retry`: what a person says to a mission that asked, or failed."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from contracts import ids
+from contracts.lifecycle import TERMINAL, Status
+from missions.cli.connection import broker_client, nats_url_option, whiteboard, whiteboard_url_option
+from missions.cli.output import emit, json_option, program, talk
+from missions.cli.parameters import Seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Answering:
+    """What `missions answer` was told."""
+
+    mission_id: str
+    value: str
+    goal: str
+    sender: str
+    as_json: bool
+
+
+@click.command()
+@click.argument("mission_id", metavar="ID")
+@click.argument("value")
+@click.option("--goal", default="", help="Whose question, where several goals ask.")
+@click.option("--sender", default="", help="Who answers; kept with the answer.")
+@nats_url_option
+@whiteboard_url_option
+@json_option
+def answer(nats_url: str | None, whiteboard_url: str | None, **given: Any) -> int:
+    """Answer the question of the mission ID with VALUE: JSON where it is JSON, else text.
+
+    An answer that does not fit is asked for again. Exits 1 when the mission asks nothing.
+
+    \b
+    Examples:
+      missions answer 4kqz7m2a yes
+      missions answer 4kqz7m2a '{"amount": 3}' --goal order
+    """
+    return asyncio.run(_answer(Answering(**given), nats_url, whiteboard_url))
+
+
+async def _answer(said: Answering, nats_url: str | None, whiteboard_url: str | None) -> int:
+    mission_id = await _whole(said.mission_id, whiteboard_url)
+    async with broker_client(nats_url) as client:
+        mission = await client.mission(mission_id)
+        asking = _asking(mission, said)
+        if asking is not None:
+            await client.answer(mission_id, _value(said.value), goal=asking, sender=said.sender)
+    if said.as_json:
+        emit({"mission_id": mission_id, "answered": asking, "status": mission["status"]})
+    elif asking is None:
+        talk(f"Mission {mission_id} asks nothing: it is {mission['status']}")
+    else:
+        talk(f"Answered. See what becomes of it: {program()} watch {mission_id[:10]}")
+    return 1 if asking is None else 0
+
+
+def _asking(mission: Mapping[str, Any], said: Answering) -> str | None:
+    """Return the goal whose question is answered; None where nothing is asked."""
+    asked = {goal["id"]: goal["question"]["text"] for goal in mission["goals"] if goal.get("question")}
+    if mission["status"] in TERMINAL or not asked:
+        return None
+    if said.goal in asked or (not said.goal and len(asked) == 1):
+        return said.goal or next(iter(asked))
+    listed = "\n".join(f"  --goal {goal_id}: {text}" for goal_id, text in asked.items())
+    raise click.UsageError(f"Name the goal whose question you answer:\n{listed}")
+
+
+def _value(text: str) -> Any:
+    import msgspec
+
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+
+
+@click.command()
+@click.argument("mission_id", metavar="ID")
+@click.option("-f", "--follow", is_flag=True, help="Show what becomes of it; exit 0 only when it completed.")
+@click.option("--sender", default="", help="Who says it.")
+@click.option("--timeout", "seconds", type=Seconds(), metavar="SECONDS", help="Stop following, exit 75.")
+@nats_url_option
+@whiteboard_url_option
+@json_option
+def retry(mission_id: str, nats_url: str | None, whiteboard_url: str | None, **given: Any) -> int:
+    """Retry the mission ID: a new mission with its goals, that keeps what is finished.
+
+    Prints the id of the new mission. Exits 1 when the old one completed, or has not ended.
+
+    \b
+    Examples:
+      missions retry 4kqz7m2a --follow
+    """
+    return asyncio.run(_retry(mission_id, nats_url, whiteboard_url, **given))
+
+
+async def _retry(
+    mission_id: str, nats_url: str | None, whiteboard_url: str | None, *, follow: bool, sender: str, **shown: Any
+) -> int:
+    from missions.cli.following import Following, follow_new
+
+    old = await _whole(mission_id, whiteboard_url)
+    async with broker_client(nats_url) as client:
+        mission = await client.mission(old)
+        if not _may_retry(mission):
+            _print(
+                shown["as_json"], f"Mission {old} is {mission['status']}: only what failed is retried", None, mission
+            )
+            return 1
+        new = await client.retry(old, sender=sender, conversation=mission["conversation"])
+        if follow:
+            return await follow_new(client, Following(new, **shown))
+    _print(shown["as_json"], f"Accepted. See what becomes of it: {program()} watch {new[:10]}", new, mission)
+    return 0
+
+
+def _may_retry(mission: Mapping[str, Any]) -> bool:
+    return mission["status"] in TERMINAL and mission["status"] != Status.COMPLETED
+
+
+def _print(as_json: bool, text: str, new: str | None, old: Mapping[str, Any]) -> None:
+    if as_json:
+        emit({"mission_id": new, "retry_of": old["mission_id"], "status": old["status"]})
+        return
+    if new:
+        click.echo(new)
+    talk(text)
+
+
+async def _whole(mission_id: str, whiteboard_url: str | None) -> str:
+    """Return the whole id of a mission, asking the whiteboard where only its start is given."""
+    if ids.is_mission_id(mission_id):
+        return mission_id
+    found: str = (await whiteboard(whiteboard_url).mission(mission_id))["mission_id"]
+    return found
