@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ async def all_wait(drilled: Drill, events: list[ChatEvent]) -> None:
         return False
 
     for event in events:
-        await eventually(lambda event=event: waits(event), WITHIN_S)
+        await eventually(partial(waits, event), WITHIN_S)
     await eventually(drilled.is_idle, WITHIN_S)
 
 

@@ -31,23 +31,34 @@ async def asked(client: Client, mission_id: str, goals: int = 1, problem: bool =
     return found
 
 
-async def test_a_question_is_shown_and_answered_from_the_command_line(nats_url: str, tmp_path: Path) -> None:
+async def test_a_question_is_shown_and_answered(nats_url: str, tmp_path: Path) -> None:
     async with whole(nats_url, tmp_path, ship) as board, Client(nats_url, board.url) as client:
         missions = Command(nats_url, board.url)
         mission_id = await client.say("/run ship")
         await asked(client, mission_id)
-        shown = await missions("show", mission_id)
-        assert "goal g1 asks\n    Ship to Rome?\n    It is far.\n" in shown.out
-        assert f"answer {mission_id[:10]} air|sea --goal g1" in shown.out
-        wrong = await missions("answer", mission_id[:10], "road")
-        assert (wrong.exit_code, wrong.out) == (0, "")
+        await client.answer(mission_id, "road")
         await asked(client, mission_id, problem=True)
-        assert "that answer was not taken: Input should be 'air' or 'sea'" in (await missions("show", mission_id)).out
-        right = await missions("answer", mission_id, "air", "--sender", "ann", "--json")
+        shown = await missions("show", mission_id)
+        assert "goal g1 asks\n    that answer was not taken: Input should be 'air' or 'sea'\n" in shown.out
+        assert "    Ship to Rome?\n    It is far.\n" in shown.out
+        assert f"answer {mission_id[:10]} air|sea --goal g1" in shown.out
+        right = await missions("answer", mission_id[:10], "air", "--sender", "ann", "--json")
         assert right.json == {"mission_id": mission_id, "answered": "g1", "status": "waiting"}
         assert (await client.wait(mission_id, 15))["result"] == "Rome by air"
-        watched = await missions("watch", mission_id)
-        assert 'goal g1 (ship) answered: "air" by ann; answered' in watched.out.replace(", try 2", "")
+
+
+async def test_what_was_asked_and_answered_is_seen_by_who_watches(nats_url: str, tmp_path: Path) -> None:
+    async with whole(nats_url, tmp_path, ship) as board, Client(nats_url, board.url) as client:
+        missions = Command(nats_url, board.url)
+        mission_id = await client.say("/run ship")
+        await asked(client, mission_id)
+        await client.answer(mission_id, "sea", sender="ann")
+        await client.wait(mission_id, 15)
+        watched = (await missions("watch", mission_id)).out
+        assert (
+            "waiting    goal g1 (ship) waiting: Ship to Rome?; asking\n    Ship to Rome?\n    It is far.\n" in watched
+        )
+        assert 'goal g1 (ship) answered: "sea" by ann; answered' in watched
         late = await missions("answer", mission_id, "sea")
         assert (late.exit_code, late.err) == (1, f"Mission {mission_id} asks nothing: it is completed\n")
 
@@ -80,15 +91,20 @@ async def test_a_mission_is_retried_and_followed(nats_url: str, tmp_path: Path) 
         missions = Command(nats_url, board.url)
         old = await client.say("/run flaky", conversation="ops")
         await client.wait(old, 15)
-        followed = await missions("retry", old[:10], "--follow")
+        followed = await missions("retry", old, "--follow")
         assert followed.exit_code == 0
-        assert followed.out.splitlines()[-1].endswith("better")
-        again = await missions("retry", old, "--json")
-        new = await client.wait(again.json["mission_id"], 15)
-        assert (new["retry_of"], new["conversation"], new["status"]) == (old, "ops", "completed")
-        refused = await missions("retry", new["mission_id"])
+        assert followed.out.splitlines()[-1].endswith('"better"')
+        [new] = (await client.missions(status="completed"))["items"]
+        assert (new["retry_of"], new["conversation"]) == (old, "ops")
+
+
+async def test_what_completed_is_not_retried(nats_url: str, tmp_path: Path) -> None:
+    async with whole(nats_url, tmp_path) as board, Client(nats_url, board.url) as client:
+        done = await client.say("/run echo text=hi")
+        await client.wait(done, 15)
+        refused = await Command(nats_url, board.url)("retry", done[:10])
         assert (refused.exit_code, refused.out) == (1, "")
-        assert "only what failed is retried" in refused.err
+        assert refused.err == f"Mission {done} is completed: only what failed is retried\n"
 
 
 async def test_a_text_command_is_about_the_mission_that_it_names(nats_url: str, tmp_path: Path) -> None:
