@@ -48,3 +48,11 @@ async def import_rows(ctx: Context, rows: Annotated[int, Field(ge=1, le=1_000)])
         await asyncio.sleep(0.01)
     ctx.log.info("rows_imported", rows=rows)
     return rows
+
+
+@goal("paper.order", phrases=["order {what}"])
+def order(ctx: Context, what: str) -> str:
+    """Ask a person, and wait as long as it takes: `missions say "order paper"`, then `missions answer ID yes`."""
+    if not ctx.ask(f"Order {what}?", bool, expires=86_400, default=False):
+        return "not ordered"
+    return f"{what} is ordered"

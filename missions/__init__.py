@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from missions.client import Client
-    from services.executor.context import Context, Reject
+    from services.executor.context import Context, QuestionExpired, Reject
     from services.executor.registry import goal
 
 __version__ = "0.1.0"
 
-__all__ = ["Client", "Context", "Reject", "__version__", "goal"]
+__all__ = ["Client", "Context", "QuestionExpired", "Reject", "__version__", "goal"]
 
 #: Loaded at the first use: `import missions` and `missions --help` stay cheap.
 _HOMES = {
     "Client": "missions.client",
     "Context": "services.executor.context",
+    "QuestionExpired": "services.executor.context",
     "Reject": "services.executor.context",
     "goal": "services.executor.registry",
 }

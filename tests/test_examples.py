@@ -118,6 +118,17 @@ async def test_a_bot_gets_each_reply(stack: Stack, tmp_path: Path, options: list
     assert lines[1][2] == "Done: hi"
 
 
+async def test_a_bot_asks_a_person_and_brings_the_answer_back(stack: Stack, tmp_path: Path) -> None:
+    log = tmp_path / "bot.log"
+    command = [sys.executable, str(EXAMPLES / "06_bot_answers.py"), "--answer", "yes", "--count", "1"]
+    with running(command, stack, log) as bot:
+        eventually_sync(lambda: "listening" in log.read_text(), within_s=15)
+        mission = await outcome(stack, "order paper")
+        assert bot.wait(15) == 0
+    assert mission["result"] == "paper is ordered"
+    assert f"{mission['mission_id']}  Order paper?" in log.read_text()
+
+
 @pytest.mark.parametrize("options", [[], ["--live"]])
 def test_ctrl_c_ends_a_bot_without_a_traceback(stack: Stack, tmp_path: Path, options: list[str]) -> None:
     log = tmp_path / "bot.log"

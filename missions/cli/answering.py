@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from contracts import ids
+from contracts.errors import WaitOver
 from contracts.lifecycle import TERMINAL, Status
 from missions.cli.connection import broker_client, nats_url_option, whiteboard, whiteboard_url_option
 from missions.cli.output import emit, json_option, program, talk
@@ -16,6 +18,11 @@ from missions.cli.parameters import Seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from missions.client import Client
+
+#: How long an answer is looked for once it is said.
+_TAKEN_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Answering:
     value: str
     goal: str
     sender: str
+    wait_s: float | None
     as_json: bool
 
 
@@ -34,6 +42,7 @@ class Answering:
 @click.argument("value")
 @click.option("--goal", default="", help="Whose question, where several goals ask.")
 @click.option("--sender", default="", help="Who answers; kept with the answer.")
+@click.option("--wait", "wait_s", type=Seconds(), metavar="SECONDS", help="Wait until it asks, or exit 75.")
 @nats_url_option
 @whiteboard_url_option
 @json_option
@@ -45,7 +54,7 @@ def answer(nats_url: str | None, whiteboard_url: str | None, **given: Any) -> in
     \b
     Examples:
       missions answer 4kqz7m2a yes
-      missions answer 4kqz7m2a '{"amount": 3}' --goal order
+      missions answer 4kqz7m2a '{"amount": 3}' --goal order --wait 60
     """
     return asyncio.run(_answer(Answering(**given), nats_url, whiteboard_url))
 
@@ -53,17 +62,44 @@ def answer(nats_url: str | None, whiteboard_url: str | None, **given: Any) -> in
 async def _answer(said: Answering, nats_url: str | None, whiteboard_url: str | None) -> int:
     mission_id = await _whole(said.mission_id, whiteboard_url)
     async with broker_client(nats_url) as client:
+        if said.wait_s is not None:
+            await _until_asking(client, mission_id, said.wait_s)
         mission = await client.mission(mission_id)
         asking = _asking(mission, said)
+        taken = False
         if asking is not None:
             await client.answer(mission_id, _value(said.value), goal=asking, sender=said.sender)
+            taken = await _taken(client, mission_id, asking, mission["seq"])
     if said.as_json:
-        emit({"mission_id": mission_id, "answered": asking, "status": mission["status"]})
+        emit({"mission_id": mission_id, "answered": asking, "taken": taken, "status": mission["status"]})
     elif asking is None:
         talk(f"Mission {mission_id} asks nothing: it is {mission['status']}")
     else:
-        talk(f"Answered. See what becomes of it: {program()} watch {mission_id[:10]}")
+        done = "Answered." if taken else "Said, and not taken up yet: is an orchestrator running?"
+        talk(f"{done} See what becomes of it: {program()} watch {mission_id[:10]}")
     return 1 if asking is None else 0
+
+
+async def _taken(client: Client, mission_id: str, goal_id: str, after: int) -> bool:
+    """Wait a while for the record of an answer; the chat event is stored, so it comes, or the mission is over."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_TAKEN_S), aclosing(client.follow(mission_id)) as records:
+            async for record in records:
+                goal = (record.data.get("goal") or {}) if isinstance(record.data, dict) else {}
+                if record.seq > after and goal.get("id") == goal_id and goal.get("answer"):
+                    return True
+    return False
+
+
+async def _until_asking(client: Client, mission_id: str, seconds: float) -> None:
+    """Wait for a record with a question, or for the end."""
+    try:
+        async with asyncio.timeout(seconds), aclosing(client.follow(mission_id)) as records:
+            async for _ in records:
+                if any(goal.get("question") for goal in (await client.mission(mission_id))["goals"]):
+                    return
+    except TimeoutError as error:
+        raise WaitOver(f"mission {mission_id} has asked nothing for {seconds:g} s; it goes on") from error
 
 
 def _asking(mission: Mapping[str, Any], said: Answering) -> str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from contracts.lifecycle import TERMINAL
 from missions.cli.output import clean, clock, compact, paint, program, short_id, table
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ def mission_page(mission: Mapping[str, Any]) -> None:
         click.echo()
         table(("GOAL", "KIND", "STATUS", "TRIES", "RESULT"), [_goal_row(goal) for goal in goals])
         _print_logs(goals)
-    for goal in goals or ():
+    for goal in goals or () if mission["status"] not in TERMINAL else ():
         if question := _asked(goal):
             click.echo(f"\ngoal {goal['id']} asks")
             click.echo("\n".join(asked_lines(question, mission["mission_id"], goal["id"])))

@@ -197,9 +197,10 @@ def _kept(known: tuple[Artifact, ...], said: tuple[Artifact, ...]) -> tuple[Arti
 
 
 def _ended(goal: GoalView, outcome: Status, time: str) -> GoalView:
-    """Return a goal of a mission that is over: nothing is left running, and what never ran is called so."""
+    """Return a goal of a mission that is over: nothing is left running or asked, and what never ran is called so."""
     if goal.status in _GOAL_ENDS:
         return goal
+    goal = replace(goal, question=NULL)
     if outcome is Status.COMPLETED:
         return replace(goal, status=Status.COMPLETED.value, finished_at=time)
     started = goal.status != _NOT_STARTED

@@ -43,7 +43,7 @@ async def test_a_question_is_shown_and_answered(nats_url: str, tmp_path: Path) -
         assert "    Ship to Rome?\n    It is far.\n" in shown.out
         assert f"answer {mission_id[:10]} air|sea --goal g1" in shown.out
         right = await missions("answer", mission_id[:10], "air", "--sender", "ann", "--json")
-        assert right.json == {"mission_id": mission_id, "answered": "g1", "status": "waiting"}
+        assert right.json == {"mission_id": mission_id, "answered": "g1", "taken": True, "status": "waiting"}
         assert (await client.wait(mission_id, 15))["result"] == "Rome by air"
 
 
