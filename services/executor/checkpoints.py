@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+from contracts import codec
 from contracts.errors import Lost, MaybeStored, StreamFull, WriteError
 from contracts.messages import GoalStatus
 from services.executor import runner
@@ -68,7 +69,7 @@ class Checkpoints:
         )
         error = await self._noted(goal)
         if error is None:
-            self._attempt.plan.checkpoints[facts.goal_id] = saves[-1][0].value
+            self._attempt.plan.checkpoints[facts.goal_id] = codec.decode_any(bytes(saves[-1][0].value))
         settle(saves, NotSaved(str(error)) if error else None)
 
     async def _noted(self, goal: GoalStatus) -> WriteError | Cancelling | None:

@@ -27,11 +27,11 @@ async def test_the_next_try_goes_on_from_the_last_checkpoint(nats_url: str) -> N
             ctx.checkpoint({"page": 1})
             ctx.checkpoint({"page": 2, "seen": [1, 2]})
             raise RuntimeError("the line broke")
-        return [before, ctx.attempt]
+        return [before["page"], before["seen"][-1], ctx.attempt]
 
     async with connected(nats_url) as broker, executing(broker.settings, steps):
         records = await run(broker, Goal(id="g1", kind="steps", retry=AGAIN))
-        assert records[-1].result == [{"page": 2, "seen": [1, 2]}, 2]
+        assert records[-1].result == [2, 2, 2]
         assert shape(records) == [
             "active", "active/checkpoint", "active/checkpoint", "active/backing_off", "completed",
         ]  # fmt: skip
@@ -60,10 +60,10 @@ async def test_an_async_handler_may_wait_for_its_checkpoint_or_not(nats_url: str
     @goal("saver")
     async def saver(ctx: Context) -> object:
         if found := ctx.checkpoint():
-            return found
+            return found + 1
         await ctx.checkpoint(["awaited"])
         for number in range(100):
-            ctx.checkpoint(number + 1)
+            ctx.checkpoint(number)
         raise RuntimeError("before anything awaited them")
 
     async with connected(nats_url) as broker, executing(broker.settings, saver):
