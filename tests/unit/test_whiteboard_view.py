@@ -8,7 +8,7 @@ import pytest
 
 from contracts.errors import DecodeError, IllegalTransition
 from contracts.lifecycle import TERMINAL, TRANSITIONS, Core, Status
-from contracts.messages import Failure, Goal, GoalStatus
+from contracts.messages import Answer, Failure, Goal, GoalStatus, Question
 from services.whiteboard.record import Note, Record
 from services.whiteboard.said import read_change
 from services.whiteboard.view import View, apply, fold
@@ -148,3 +148,64 @@ def test_a_record_nested_too_deep_is_not_read() -> None:
     deep = data[:-1] + b',"more":' + b"[" * 100 + b"]" * 100 + b"}"
     with pytest.raises(DecodeError, match="nested deeper"):
         read_change(Record(1, "2026-01-01T00:00:00Z", subject, deep, b""))
+
+
+QUESTION = Question(key="Well?", text="Well?", schema={"type": "boolean"})
+
+
+def asked_and_answered() -> list[tuple[str, bytes]]:
+    """Return the records of a mission that waits twice, and of its work items that are published again."""
+
+    def goal(**fields: Any) -> GoalStatus:
+        return GoalStatus(id="g1", kind="echo", **fields)
+
+    yes, late = Answer(key="Well?", value="yes", by="ann"), Answer(key="Well?", expired=True)
+    return [
+        proposal(1),
+        change(1, Status.ACTIVE),
+        change(1, Status.WAITING, phase="asking", goal=goal(status="waiting", question=QUESTION)),
+        change(1, Status.WAITING, phase="answered", goal=goal(status="answered", answer=yes)),
+        proposal(1, after="m.answer.x"),
+        change(1, Status.ACTIVE, phase="resumed", attempt=2),
+        change(1, Status.WAITING, phase="asking", attempt=2, goal=goal(status="waiting", attempt=2, question=QUESTION)),
+        change(1, Status.WAITING, phase="answered", attempt=2, goal=goal(status="answered", attempt=2, answer=late)),
+        proposal(1, after="m.expire.x"),
+        change(1, Status.ACTIVE, phase="resumed", attempt=3),
+        change(1, Status.COMPLETED, attempt=3, result="done"),
+    ]
+
+
+def test_a_question_is_open_from_its_record_to_its_answer_at_every_prefix() -> None:
+    records = [record(note) for note in stream(asked_and_answered())]
+    seen = []
+    for length in range(1, len(records) + 1):
+        view = fold(records[:length])
+        assert view is not None
+        assert view.seq == length
+        goal = shown(view)["goals"][0]
+        seen.append((view.status.value, bool(goal["question"]), (goal["answer"] or {}).get("value")))
+    assert seen == [
+        ("proposed", False, None),
+        ("active", False, None),
+        ("waiting", True, None),
+        ("waiting", False, "yes"),
+        ("waiting", False, "yes"),
+        ("active", False, "yes"),
+        ("waiting", True, "yes"),
+        ("waiting", False, None),
+        ("waiting", False, None),
+        ("active", False, None),
+        ("completed", False, None),
+    ]
+
+
+def test_a_mission_that_is_over_asks_nothing() -> None:
+    goals = (Goal(id="a", kind="echo"), Goal(id="b", kind="echo"))
+    asks = GoalStatus(id="a", kind="echo", status="waiting", question=QUESTION)
+    view = folded(
+        proposal(1, *goals),
+        change(1, Status.ACTIVE),
+        change(1, Status.WAITING, phase="asking", goal=asks),
+        change(1, Status.CANCELLED, reason="user"),
+    )
+    assert [goal["question"] for goal in shown(view)["goals"]] == [None, None]
