@@ -147,7 +147,9 @@ def watch(mission_id: str | None, whiteboard_url: str | None, **given: Any) -> i
 def cancel(mission_id: str, reason: str, nats_url: str | None, whiteboard_url: str | None, as_json: bool) -> int:
     """Ask for the mission ID to be cancelled.
 
-    Its outcome tells whether it was: a mission may finish first. Exits 1 when it is over already.
+    What nobody has started never starts. A handler that runs is asked to stop and has a grace
+    (MISSIONS_CANCEL_GRACE_S); after that a process is killed, and a thread is left behind. The phase of the outcome
+    tells: stopped, detached, or too_late when the mission finished first. Exits 1 when it is over already.
 
     \b
     Example:

@@ -18,6 +18,9 @@ from services.executor.ownership import Attempt, Released
 from services.executor.runner import Outcome
 from services.runtime.incoming import Incoming
 
+#: What handlers get to stop once their executor stops and its own grace is over.
+_RELEASE_GRACE_S = 0.5
+
 
 async def run_mission(work: Incoming, executor: Executor) -> None:
     """Own one mission, from claim to outcome; returning means that its work item is done with."""
@@ -56,6 +59,8 @@ async def settle(attempt: Attempt, outcome: Outcome) -> Outcome:
         except Cancelling as wish:
             return await settle(attempt, stopped(wish.reason))
         return outcome
+    if phase := attempt.phase_of(outcome):
+        outcome = replace(outcome, phase=phase)
     try:
         await attempt.ledger.settle(outcome)
     except ContractError:
@@ -106,4 +111,5 @@ def stopped(reason: str) -> Outcome:
 def release_all(executor: Executor) -> None:
     """Interrupt everything that is owned, because this process stops."""
     for attempt in executor.leases.all():
+        attempt.hurry(_RELEASE_GRACE_S)
         attempt.interrupt(Released("the executor stops"))

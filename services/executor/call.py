@@ -8,7 +8,7 @@ from typing import Any
 
 from services.executor import result
 from services.executor.context import Context
-from services.executor.line import Report
+from services.executor.line import Facts, Line, Report
 from services.executor.registry import Handler
 
 
@@ -31,6 +31,11 @@ class Call:
 
     def _begin(self) -> Any:
         """Call the function; an async one only begins, and must be awaited."""
-        if self.handler.wants_context:
-            return self.handler.function(Context(self.report.facts, self.report), **self.arguments)
-        return self.handler.function(**self.arguments)
+        return begin(self.handler, self.arguments, self.report.facts, self.report)
+
+
+def begin(handler: Handler, arguments: Mapping[str, Any], facts: Facts, line: Line) -> Any:
+    """Call the function of a handler, in this process or another; an async one only begins, and must be awaited."""
+    if handler.wants_context:
+        return handler.function(Context(facts, line), **arguments)
+    return handler.function(**arguments)

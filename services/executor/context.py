@@ -132,7 +132,7 @@ class Context:
         future = self._line.save(Checkpointed(Raw(_saved(obj))))
         if _on_a_loop():
             return asyncio.wrap_future(future)
-        future.result()
+        self._line.wait(future)
         return None
 
     def ask(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
@@ -16,6 +17,7 @@ from contracts import topology
 from contracts.errors import ContractError
 from services.executor.call import Call
 from services.executor.isolation.loop import HandlerLoop
+from services.executor.isolation.process import HandlerProcesses
 from services.executor.isolation.thread import HandlerThreads
 from services.executor.lease import Leases
 from services.executor.registry import Handler, Registry
@@ -30,6 +32,8 @@ from services.runtime.writer import Writer
 
 class Place(Protocol):
     """Where handlers run: one signature, several places."""
+
+    detached: Counter[str]  #: tries that were given up and go on, by kind
 
     async def reserve(self) -> None:
         """Wait for room, outside the time that a handler has."""
@@ -52,7 +56,13 @@ class Executor:
         self.leases = Leases(bus, lease_s)
         self.objects = Objects(bus)
         self.spool = Spool()
-        self.places: dict[str, Place] = {"loop": HandlerLoop(), "thread": HandlerThreads(settings.concurrency)}
+        self.loop = HandlerLoop()
+        self.processes = HandlerProcesses(registry, settings)
+        self.places: dict[str, Place] = {
+            "loop": self.loop,
+            "thread": HandlerThreads(settings.concurrency),
+            "process": self.processes,
+        }
         self.actor = f"executor/{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._outcomes = metrics.counter("ended", "Missions this executor ended", ("status", "reason"))
         self._goal_seconds = metrics.histogram("goal_seconds", "Run time of tries at goals", ("kind",))

@@ -96,11 +96,11 @@ class Leases:
         overslept = [attempt for attempt in due if now - attempt.beaten_at > self._lease_s]
         for attempt in due:
             attempt.beaten_at = now
-            if attempt not in overslept:
+            if attempt not in overslept and not attempt.fenced:
                 self._bus.answer(attempt.work, IN_PROGRESS)
         await asyncio.gather(*(self.look(attempt) for attempt in due))
         for attempt in overslept:
-            if attempt.goes_on:
+            if not attempt.fenced:
                 self._bus.answer(attempt.work, IN_PROGRESS)
 
     async def look(self, attempt: Attempt) -> None:

@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Coroutine, Iterator
 from typing import Any
 
+from msgspec.structs import replace
+
 from contracts import codec, ids, subjects, topology
 from contracts.errors import ContractError, Lost, MaybeStored, StreamFull
 from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Answer, Failure, GoalStatus, Mission, StatusRecord, status_record
 from contracts.questions import ANSWERED, ASKING
-from services.executor.runner import CANCELLING, Outcome
+from services.executor.runner import CANCELLING, TOO_LATE, Outcome
 from services.runtime.bus import ApiError, Bus
 from services.runtime.incoming import Stored
 from services.runtime.writer import Writer
@@ -74,7 +76,12 @@ class Ledger:
         async with self._turn:
             await self._persist(
                 self._record(
-                    outcome.status, reason=outcome.reason, goal=outcome.goal, error=outcome.error, result=outcome.result
+                    outcome.status,
+                    phase=outcome.phase,
+                    reason=outcome.reason,
+                    goal=outcome.goal,
+                    error=outcome.error,
+                    result=outcome.result,
                 )
             )
 
@@ -98,6 +105,12 @@ class Ledger:
                 continue
             return
 
+    def _late(self, record: StatusRecord) -> StatusRecord:
+        """Say of an outcome that the wish to stop was heard too late, where it is not what was wished for."""
+        wished = record.status is Status.CANCELLED or record.reason == self.cancel_reason
+        late = self.cancel_reason and record.status in TERMINAL and not wished
+        return replace(record, phase=TOO_LATE) if late else record
+
     async def look(self) -> None:
         """Read the head from the leader: raises `Lost` when fenced; notes a wish to cancel in `cancel_reason`."""
         if self._turn.locked():  # the write under way finds out by itself, and may take long
@@ -108,7 +121,7 @@ class Ledger:
                 await self._catch_up()
 
     async def _append(self, record: StatusRecord) -> None:
-        data = codec.encode(record)
+        data = codec.encode(self._late(record))
         try:
             self.head = await self._writer.write(self._subject, data, event_id=record.event_id, expected=self.head)
         except MaybeStored:

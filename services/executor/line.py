@@ -73,6 +73,9 @@ class Line(Protocol):
     def save(self, saved: Checkpointed) -> Future[None]:
         """Say what must be kept: the future is done when the broker has it, or fails with `NotSaved`."""
 
+    def wait(self, saving: Future[None]) -> None:
+        """Wait, blocking this thread, until what `save` returned is done; raises `NotSaved`."""
+
 
 class Told(Struct, frozen=True):
     """What a handler said that no record holds yet."""
@@ -107,6 +110,9 @@ class Report:
         self._artifacts: list[Artifact] = []
         self._log = LogBuffer()
         self.saves = Saves()
+        self.grace_s = 0.0  #: how long the handler may take to stop once it was asked to
+        self.fenced = False  #: the mission has another owner: nothing that this handler does may follow
+        self.detached = False  #: it was given up, and goes on all the same
 
     def tell(self, said: Said) -> None:
         """Take what the handler says."""
@@ -124,6 +130,10 @@ class Report:
     def save(self, saved: Checkpointed) -> Future[None]:
         """Take what the handler saves."""
         return self.saves.add(saved)
+
+    def wait(self, saving: Future[None]) -> None:
+        """Wait until it is stored."""
+        saving.result()
 
     def stored(self, artifact: Artifact) -> None:
         """Take note that an artifact is stored whole: from now on a record may name it."""

@@ -7,11 +7,12 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from time import monotonic
 
-from contracts.errors import WriteError
+from contracts.errors import Lost, WriteError
+from contracts.lifecycle import Status
 from contracts.messages import GoalStatus, Mission
 from services.executor.ledger import Ledger
 from services.executor.line import Report, Told
-from services.executor.runner import Outcome, Plan
+from services.executor.runner import DEADLINE_EXCEEDED, DETACHED, HANDLER_TIMEOUT, STOPPED, Outcome, Plan
 from services.runtime.incoming import Incoming
 
 
@@ -29,20 +30,52 @@ class Attempt:
     plan: Plan
     reports: dict[str, Report] = field(default_factory=dict)  #: of the goals that run now, by goal id
     last_words: dict[str, Told] = field(default_factory=dict)  #: of tries that are over, for their goals' next records
+    given_up: list[Report] = field(default_factory=list)  #: of tries whose handlers were asked to stop
     beaten_at: float = field(default_factory=monotonic)
     _performer: asyncio.Task[None] | None = None
     _why: Exception | None = None
+    _interruptions: int = 0
 
     def interrupt(self, why: Exception) -> None:
-        """Stop performing, for this reason; once the outcome is being written it is too late."""
-        if self._performer is not None and self._why is None:
+        """Stop performing, for this reason; once the outcome is being written it is too late.
+
+        A lost fence goes before any other reason: then there is no outcome, and no handler gets time to stop.
+        """
+        if self.fenced:
+            return
+        if self._performer is None:
+            self._why = why if isinstance(why, Lost) else self._why  # so that no heartbeat follows
+            return
+        if self._why is None or isinstance(why, Lost):
             self._why = why
+            for report in self.reports.values():
+                report.fenced = self.fenced
+            self._interruptions += 1
             self._performer.cancel()
 
     @property
     def goes_on(self) -> bool:
         """Whether nobody has asked it to stop."""
         return self._why is None
+
+    @property
+    def fenced(self) -> bool:
+        """Whether another owner is known to have the mission."""
+        return isinstance(self._why, Lost)
+
+    def hurry(self, grace_s: float) -> None:
+        """Give running handlers no more than this to stop once they are asked to."""
+        for report in self.reports.values():
+            report.grace_s = min(report.grace_s, grace_s)
+
+    def phase_of(self, outcome: Outcome) -> str:
+        """Return what an outcome says about handlers that were asked to stop."""
+        if outcome.status is Status.CANCELLED or outcome.status is Status.FAILED:
+            if any(report.detached for report in self.given_up):
+                return DETACHED
+            if outcome.status is Status.CANCELLED or outcome.reason in {DEADLINE_EXCEEDED, HANDLER_TIMEOUT}:
+                return STOPPED
+        return ""
 
     def interrupt_if_fenced(self, head: int) -> None:
         """Look at once whether a head that is not ours took the mission away; the next beat would tell as well."""
@@ -57,7 +90,8 @@ class Attempt:
         except asyncio.CancelledError:
             if self._why is None or self._performer is None:
                 raise
-            self._performer.uncancel()
+            for _ in range(self._interruptions):
+                self._performer.uncancel()
             raise self._why from None
         finally:
             self._performer = None

@@ -10,11 +10,12 @@ from contracts.messages import Goal, GoalStatus
 from services.executor import runner
 from services.executor.asking import Asks
 from services.executor.executor import Executor
+from services.executor.failing import GoalFailed
 from services.executor.ownership import Attempt
 from services.executor.registry import Handler
 from services.executor.runner import Outcome
 from services.executor.suspending import note_questions, take_answers
-from services.executor.trying import GoalFailed, try_goal
+from services.executor.trying import try_goal
 
 
 async def do_goals(attempt: Attempt, executor: Executor) -> Outcome:

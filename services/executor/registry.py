@@ -7,17 +7,17 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from contracts.errors import ContractError, SetupError
 from contracts.ids import check_kind
 from contracts.messages import KindSpec, RetryPolicy
+from services.executor.placement import Isolation, Placement
 from services.executor.signature import Mistakes, option_mistakes, phrase_option_mistakes, read, where
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Isolation = Literal["loop", "thread"]
 
 _MARK = "__missions_goal__"
 
@@ -35,6 +35,7 @@ class Declared:
     timeout_s: float | None
     phrases: tuple[str, ...]
     mistakes: tuple[str, ...] = ()  #: in what it was told, said when the function is added to a registry
+    placement: Placement = field(default=Placement())
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Handler:
     isolation: Isolation
     wants_context: bool
     names: tuple[str, ...] = field(default=())
+    placement: Placement = field(default=Placement())
 
     def validate(self, params: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments for the function; raises `BadParams` naming the first wrong one."""
@@ -87,7 +89,7 @@ class Handler:
         )
 
 
-def goal(
+def goal(  # noqa: PLR0913 - what can be said about a kind
     kind: str,
     *,
     retries: int = 0,
@@ -95,12 +97,19 @@ def goal(
     phrases: tuple[str, ...] | list[str] = (),
     backoff: float = 1.0,
     max_backoff: float = 60.0,
+    isolation: str | None = None,
+    memory_mb: float | None = None,
+    cpu_s: float | None = None,
+    output_kb: float | None = None,
+    cancel_grace: float | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function as the handler of a goal kind, such as `"report.build"`.
 
     An async function runs on the handlers' event loop, a sync one in a thread; never on the service's loop. `retries`
     counts the tries after the first, `backoff` is the first pause in seconds (it doubles, up to `max_backoff`),
     `timeout` bounds one try in seconds. `phrases` are chat texts that ask for it: `"say hello to {name}"`.
+    `isolation="process"` runs either in a process of its own, which can be killed, and which `memory_mb`, `cpu_s` and
+    `output_kb` limit. `cancel_grace` is how many seconds it may take to stop once it was asked to.
     The function stays callable as it is. Raises `InvalidIdentifier` for a bad kind.
     """
     if not isinstance(kind, str):
@@ -110,10 +119,12 @@ def goal(
     retry = RetryPolicy()
     if not mistakes:
         retry = RetryPolicy(max_attempts=retries + 1, backoff_s=backoff, max_backoff_s=max(max_backoff, backoff))
+    placement = Placement(isolation, memory_mb, cpu_s, output_kb, cancel_grace)
 
     def mark(function: Function) -> Function:
         found = (*mistakes, *_hidden(function))
-        setattr(function, _MARK, Declared(kind, retry, timeout, () if mistakes else tuple(phrases), found))
+        declared = Declared(kind, retry, timeout, () if mistakes else tuple(phrases), found, placement)
+        setattr(function, _MARK, declared)
         return function
 
     return mark
@@ -162,8 +173,9 @@ class Registry:
 
 def _handler(function: Callable[..., Any], declared: Declared) -> Handler:
     """Check a marked function; raises `Mistakes`."""
-    if declared.mistakes:
-        raise Mistakes(f"{where(function)}: {mistake}" for mistake in declared.mistakes)
+    found = (*declared.mistakes, *declared.placement.mistakes(function))
+    if found:
+        raise Mistakes(f"{where(function)}: {mistake}" for mistake in found)
     signature = read(function, declared.kind, declared.phrases)
     return Handler(
         kind=declared.kind,
@@ -172,9 +184,10 @@ def _handler(function: Callable[..., Any], declared: Declared) -> Handler:
         retry=declared.retry,
         timeout_s=declared.timeout_s,
         phrases=declared.phrases,
-        isolation="loop" if inspect.iscoroutinefunction(function) else "thread",
+        isolation=declared.placement.of(function),
         wants_context=signature.wants_context,
         names=signature.names,
+        placement=declared.placement,
     )
 
 

@@ -28,7 +28,11 @@ class ResultTooLarge(Exception):
 
 def encoded(value: object) -> bytes:
     """Write a result as JSON; raises `BadResult` or `ResultTooLarge`."""
-    data = _as_json(value)
+    return checked(_as_json(value))
+
+
+def checked(data: bytes) -> bytes:
+    """Return a result that is JSON already, within the limits; raises `BadResult` or `ResultTooLarge`."""
     if len(data) > MAX_RESULT_BYTES:
         raise _too_large(f"the result has {len(data)} bytes, {MAX_RESULT_BYTES} are allowed")
     try:

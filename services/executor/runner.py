@@ -23,11 +23,23 @@ CANCELLING = "cancelling"
 CHECKPOINT = "checkpoint"
 RESUMED = "resumed"
 
+#: Phases of an outcome: what became of a handler that was asked to stop.
+STOPPED = "stopped"
+DETACHED = "detached"
+TOO_LATE = "too_late"
+
 #: Reasons: open for readers, closed for us.
 OK = "ok"
 HANDLER_ERROR = "handler_error"
 HANDLER_REJECTED = "handler_rejected"
 HANDLER_TIMEOUT = "handler_timeout"
+HANDLER_EXIT = "handler_exit"
+HANDLERS_STUCK = "handlers_stuck"
+MEMORY_LIMIT = "memory_limit"
+CPU_LIMIT = "cpu_limit"
+OUTPUT_LIMIT = "output_limit"
+GARBLED = "garbled"
+WORKER_LOST = "worker_lost"
 RETRIES_EXHAUSTED = "retries_exhausted"
 DEADLINE_EXCEEDED = "deadline_exceeded"
 UNKNOWN_KIND = "unknown_kind"
@@ -55,6 +67,7 @@ class Outcome:
     result: Any = None
     error: Failure | None = None
     goal: GoalStatus | None = None
+    phase: str = ""
 
 
 @dataclass

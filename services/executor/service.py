@@ -11,6 +11,7 @@ from contracts.errors import SetupError
 from services.executor import announcing, attempt, kind_settings, loading
 from services.executor.executor import Executor
 from services.executor.registry import Registry
+from services.executor.watchdog import Watchdog
 from services.runtime import streams
 from services.runtime.bus import Bus
 from services.runtime.consumer import Consumer
@@ -46,10 +47,12 @@ async def serve(
         health.expect(announcing.PART)
         executor = Executor(bus, registry, settings, metrics, await _lease(bus, settings))
         stack.callback(executor.close)
+        await executor.processes.start()
         parts = [
             bus.watch(stop),
             executor.leases.keep(stop),
             executor.leases.tell_progress(stop),
+            Watchdog(executor, health, metrics).run(stop),
             announcing.announce(bus, registry, settings.queues, health, stop),
         ]
         parts += [_consume(queue, executor, health, metrics, stop) for queue in settings.queues]

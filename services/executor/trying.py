@@ -14,33 +14,14 @@ from services.executor import large, runner
 from services.executor.asking import Asks
 from services.executor.call import Call
 from services.executor.checkpoints import Checkpoints
-from services.executor.context import QuestionExpired, Reject
 from services.executor.executor import Executor, Place
+from services.executor.failing import GoalFailed, reason_of
 from services.executor.line import Facts
 from services.executor.ownership import Attempt
 from services.executor.registry import Handler
-from services.executor.result import BadResult, ResultTooLarge
 from services.executor.uploads import NotKept, Uploads
 
 log = structlog.get_logger()
-
-#: What raised inside the handler's place means; anything else is `handler_error`.
-_REASONS: dict[type[Exception], str] = {
-    QuestionExpired: runner.QUESTION_EXPIRED,
-    Reject: runner.HANDLER_REJECTED,
-    BadResult: runner.BAD_RESULT,
-    ResultTooLarge: runner.RESULT_TOO_LARGE,
-    NotKept: runner.ARTIFACT_NOT_STORED,
-}
-
-
-class GoalFailed(Exception):
-    """A try did not succeed; `reason` decides whether there is another one."""
-
-    def __init__(self, reason: str, failure: Failure) -> None:
-        super().__init__(f"{reason}: {failure.message}")
-        self.reason = reason
-        self.failure = failure
 
 
 async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, executor: Executor) -> Raw:
@@ -48,8 +29,10 @@ async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, e
     uploads = Uploads(executor.objects, executor.spool)
     report = uploads.of(facts_of(goal, tries, attempt, executor))
     checkpoints = Checkpoints(report, attempt)
+    report.grace_s = handler.placement.cancel_grace_s or executor.settings.cancel_grace_s
     call = Call(handler, goal.params, checked_params(goal, handler), report)
     seconds = goal.timeout_s or handler.timeout_s or executor.settings.goal_timeout_s
+    refuse_if_stuck(handler, executor)
     await executor.places[handler.isolation].reserve()
     attempt.reports[goal.id] = report
     try:
@@ -77,6 +60,8 @@ async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, e
         del attempt.reports[goal.id]
         if told := report.take():
             attempt.last_words[goal.id] = told
+        if report.detached:
+            attempt.given_up.append(report)
 
 
 async def kept(data: bytes, goal: Goal, attempt: Attempt, executor: Executor, uploads: Uploads) -> Raw:
@@ -120,19 +105,30 @@ def checked_params(goal: Goal, handler: Handler) -> dict[str, Any]:
         raise GoalFailed(runner.BAD_PARAMS, runner.failure(error)) from error
 
 
+def refuse_if_stuck(handler: Handler, executor: Executor) -> None:
+    """Refuse a try where too many earlier ones of its kind were given up and still run; raises `GoalFailed`."""
+    stuck = executor.places[handler.isolation].detached[handler.kind]
+    if stuck >= executor.settings.max_detached:
+        message = (
+            f"{stuck} earlier tries of {handler.kind} were asked to stop and still run: "
+            "look at ctx.cancelled, or use isolation='process'"
+        )
+        raise GoalFailed(runner.HANDLERS_STUCK, runner.described("Stuck", message))
+
+
 async def within(seconds: float, executor: Executor, call: Call, checkpoints: Checkpoints) -> bytes:
     """Run the call where its handler belongs; whatever it raises becomes `GoalFailed`, but for our own cancel."""
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
             return await saved_and_run(executor.places[call.handler.isolation], call, checkpoints)
-    except Asks:
+    except (Asks, GoalFailed):
         raise
     except Exception as error:
         if limit.expired():
             late = Failure(type="Timeout", message=f"{call.handler.kind} took longer than {seconds:g} s")
             raise GoalFailed(runner.HANDLER_TIMEOUT, late) from error
-        raise GoalFailed(_reason(error), runner.failure(error)) from error
+        raise GoalFailed(reason_of(error), runner.failure(error)) from error
 
 
 async def saved_and_run(place: Place, call: Call, checkpoints: Checkpoints) -> bytes:
@@ -144,7 +140,3 @@ async def saved_and_run(place: Place, call: Call, checkpoints: Checkpoints) -> b
         raise
     await checkpoints.written()
     return result
-
-
-def _reason(error: Exception) -> str:
-    return next((reason for kind, reason in _REASONS.items() if isinstance(error, kind)), runner.HANDLER_ERROR)

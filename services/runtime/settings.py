@@ -79,6 +79,28 @@ class Settings(BaseSettings):
         default=3_600.0, gt=0, description="Timeout of an attempt at a goal that declares none"
     )
     artifact_bytes: int = Field(default=1024**3, ge=1, description="Largest artifact that a goal may keep, in bytes")
+    cancel_grace_s: float = Field(
+        default=5.0, gt=0, le=3_600, description="Seconds that a handler may take to stop once it was asked to"
+    )
+    max_detached: int = Field(
+        default=20, ge=1, description="Handlers of a kind that may go on after they were given up; more are refused"
+    )
+    processes: int = Field(default=16, ge=1, le=1_000, description="Handlers in processes of their own, at once")
+    handler_memory_mb: float = Field(
+        default=2_048, gt=0, description="Address space of the process of a handler that declares no memory_mb, in MB"
+    )
+    handler_cpu_s: float = Field(
+        default=3_600, gt=0, description="CPU seconds of the process of a handler that declares no cpu_s"
+    )
+    handler_output_kb: float = Field(
+        default=1_024, gt=0, description="KB that a handler may print which declares no output_kb (process isolation)"
+    )
+    handler_file_mb: float = Field(
+        default=10_240, gt=0, description="MB of the largest file that the process of a handler may write"
+    )
+    handler_env: Words = Field(
+        default=(), description="Further environment variables that the processes of handlers are given"
+    )
     manage_streams: bool = Field(default=True, description="Create and update streams; false: only check them")
     http_allow: Words = Field(default=(), description="Hosts that the http goal kinds may call (host or host:port)")
     commands: Words = Field(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,11 +20,13 @@ from services.runtime.writer import Writer
 from tests.support.chatter import mission_id, mixed
 from tests.support.drill import WITHIN_S, Drill, drill, running
 from tests.support.eventually import eventually
-from tests.support.history import histories
+from tests.support.history import History, histories
+from tests.support.placed import is_alive
 
 pytestmark = pytest.mark.timeout(180)
 
 LOAD = 300
+FROZEN = 300
 SERVICES = ["executor", "whiteboard", "orchestrator"]
 EXECUTORS = ["executor", "executor-2"]
 #: How many records are there when something happens: some missions are over, some run, some are yet to be said.
@@ -109,8 +113,9 @@ def executor_of(drilled: Drill, actor: str) -> str:
 
 
 async def test_an_owner_that_was_frozen_for_longer_than_its_lease_changes_nothing_when_it_wakes(tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    events = [ChatEvent(id=f"evt-{n}", text=f"/run hold gate={gate}") for n in range(120)]
+    gate, database = tmp_path / "gate", tmp_path / "effects.sqlite"
+    text = f"/run hold.fenced gate={gate} database={database}"
+    events = [ChatEvent(id=f"evt-{n}", text=text) for n in range(FROZEN)]
     async with drill(tmp_path / "data", executors=2, lease_s=1.0, MISSIONS_MAX_OWNERS="100") as drilled:
         acks = Acks()
         await acks.listen(drilled)
@@ -118,7 +123,7 @@ async def test_an_owner_that_was_frozen_for_longer_than_its_lease_changes_nothin
         claimed = await claims(drilled, events)
         owners = Counter(record.actor for _, record in claimed.values())
         (actor, count), *_ = owners.most_common(1)
-        assert count >= 50
+        assert count >= FROZEN // 4
         frozen = executor_of(drilled, actor)
 
         drilled.stack.pause(frozen)
@@ -136,6 +141,37 @@ async def test_an_owner_that_was_frozen_for_longer_than_its_lease_changes_nothin
         proposals = {stored.seq: stored.subject.rpartition(".")[2] for stored in records[: 2 * len(events)]}
         assert max(acks.sent.values()) == 1
         assert not [seq for seq, delivery in acks.sent if delivery == 1 and proposals[seq] in theirs.values()]
+        await assert_fenced(database, found, {claimed[event.id][0] for event in events if event.id in theirs})
+
+
+async def assert_fenced(database: Path, found: dict[str, History], zombies: set[int]) -> None:
+    """Check the effects: one per mission, of the owner that ended it; what the zombies tried then was refused."""
+
+    def rows(table: str) -> list[tuple[str, int]]:
+        with closing(sqlite3.connect(database)) as connection:
+            return connection.execute(f"SELECT mission_id, fence FROM {table}").fetchall()  # noqa: S608 - of two names
+
+    refused = await eventually(lambda: rows("refused"), WITHIN_S)
+    assert {fence for _, fence in refused} <= zombies
+    effects = rows("effects")
+    assert len(effects) == FROZEN
+    assert not zombies & {fence for _, fence in effects}
+    owners = {mission: history.outcomes[0].attempt for mission, history in found.items()}
+    assert all(owners[mission] > 1 for mission, _ in refused)
+
+
+async def test_kill_9_of_an_executor_takes_the_processes_of_its_handlers_along(tmp_path: Path) -> None:
+    def pids(of: str) -> list[int]:
+        return [int(path.read_text() or 0) for path in tmp_path.glob(f"{of}-*")]
+
+    async with drill(tmp_path / "data", lease_s=30) as drilled:
+        await drilled.say([ChatEvent(id=f"evt-{n}", text=f"/run linger folder={tmp_path}") for n in range(3)])
+        await eventually(lambda: len(pids("program")) == 3 and all(pids("program")), WITHIN_S)
+        processes = {*pids("handler"), *pids("program"), *pids("zygote")}
+        assert len(processes) == 7
+        assert all(is_alive(pid) for pid in processes)
+        await asyncio.to_thread(drilled.stack.kill, "executor")
+        await eventually(lambda: not [pid for pid in processes if is_alive(pid)])
 
 
 async def assert_refused(drilled: Drill, seq: int, claim: StatusRecord) -> None:

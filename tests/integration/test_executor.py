@@ -302,8 +302,8 @@ STRANGE = (
         ("surrogate.error", "failed", "handler_error"),
         ("surrogate.result", "failed", "bad_result"),
         ("not.a.number", "failed", "handler_error"),
-        ("exits", "failed", "handler_error"),
-        ("exits.sync", "failed", "handler_error"),
+        ("exits", "failed", "handler_exit"),
+        ("exits.sync", "failed", "handler_exit"),
         ("refuses", "failed", "handler_rejected"),
     ],
 )

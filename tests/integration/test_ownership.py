@@ -23,7 +23,7 @@ from services.runtime.writer import Writer
 from tests.support.broker import Broker, connected, settings_for
 from tests.support.eventually import eventually, eventually_sync
 from tests.support.executing import executing
-from tests.support.outcomes import run, shape
+from tests.support.outcomes import ask_to_stop, run, shape
 from tests.support.proxy import Proxy
 
 
@@ -81,22 +81,6 @@ async def test_an_owner_that_died_while_being_cancelled_leaves_a_cancelled_missi
         assert (outcome.status, outcome.reason) == (Status.CANCELLED, "user")
 
 
-async def cancelling(broker: Broker, mission_id: str, reason: str = "user") -> None:
-    """Ask for a cancel as the orchestrator does."""
-    subject = subjects.status("default", mission_id)
-    head = await eventually(lambda: broker.bus.head(topology.MISSIONS, subject))
-    record = status_record(
-        event_id=f"{mission_id}.cancel",
-        mission_id=mission_id,
-        status=Status.ACTIVE,
-        actor="orchestrator",
-        attempt=1,
-        phase="cancelling",
-        reason=reason,
-    )
-    await broker.missions.write(subject, codec.encode(record), expected=head.seq)
-
-
 @pytest.mark.parametrize("signalled", [True, False])
 async def test_a_wish_to_cancel_reaches_the_owner_with_and_without_its_signal(nats_url: str, signalled: bool) -> None:
     stopped = threading.Event()
@@ -108,13 +92,13 @@ async def test_a_wish_to_cancel_reaches_the_owner_with_and_without_its_signal(na
 
     async with connected(nats_url, lease_s=1.5) as broker, executing(broker.settings, watchful):
         mission_id = await broker.propose(Goal(id="g1", kind="watchful"))
-        await cancelling(broker, mission_id)
+        await ask_to_stop(broker, mission_id)
         if signalled:
             await broker.bus.publish(subjects.signals("default"), mission_id.encode())
         outcome = await broker.outcome(mission_id)
         assert (outcome.status, outcome.reason) == (Status.CANCELLED, "user")
         await eventually(stopped.is_set)
-        assert shape(await broker.records(mission_id)) == ["active", "active/cancelling", "cancelled"]
+        assert shape(await broker.records(mission_id)) == ["active", "active/cancelling", "cancelled/stopped"]
 
 
 async def test_an_outcome_that_is_ready_stands_on_top_of_a_wish_to_cancel(nats_url: str) -> None:
@@ -127,7 +111,7 @@ async def test_an_outcome_that_is_ready_stands_on_top_of_a_wish_to_cancel(nats_u
 
     async with connected(nats_url, lease_s=30) as broker, executing(broker.settings, waits):
         mission_id = await broker.propose(Goal(id="g1", kind="waits"))
-        await cancelling(broker, mission_id)
+        await ask_to_stop(broker, mission_id)
         go.set()
         outcome = await broker.outcome(mission_id)
         assert (outcome.status, outcome.result) == (Status.COMPLETED, "made it")

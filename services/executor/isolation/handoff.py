@@ -49,14 +49,3 @@ class Handoff:
         self._scheduled = False
         while self._items:
             self._take(self._items.popleft())
-
-
-def resolve(outcome: Outcome) -> None:
-    """Complete a future on its own loop, unless nobody waits any more."""
-    future, result, error = outcome
-    if future.done():
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)

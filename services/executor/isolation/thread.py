@@ -7,8 +7,9 @@ import threading
 from typing import Any
 
 from services.executor.call import Call
-from services.executor.isolation.handoff import Handoff, resolve
-from services.executor.isolation.loop import contained
+from services.executor.failing import contained
+from services.executor.isolation.handoff import Handoff
+from services.executor.isolation.stopping import Answers
 
 
 class HandlerThreads:
@@ -17,18 +18,24 @@ class HandlerThreads:
     def __init__(self, limit: int) -> None:
         self._service_loop = asyncio.get_running_loop()
         self._free = asyncio.Semaphore(limit)
-        self._outcomes = Handoff(self._service_loop, resolve)
+        self._answers = Answers()
+        self.detached = self._answers.detached
+        self._outcomes = Handoff(self._service_loop, self._answers.take)
 
     async def reserve(self) -> None:
         """Wait until a call may start; it must then be run."""
         await self._free.acquire()
 
     async def run(self, call: Call) -> bytes:
-        """Run a handler and return its result as JSON; cancelling this leaves its thread to end by itself."""
+        """Run a handler and return its result as JSON; cancelling this waits its grace, then lets its thread be."""
         future: asyncio.Future[bytes] = self._service_loop.create_future()
         try:
             threading.Thread(target=self._work, args=(call, future), name="handler", daemon=True).start()
             return await future
+        except asyncio.CancelledError:
+            if future.cancelled():
+                await self._answers.stop(call, future)
+            raise
         finally:
             self._free.release()
 
