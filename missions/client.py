@@ -13,7 +13,7 @@ import msgspec
 
 from contracts import codec, ids, subjects, topology
 from contracts.errors import BrokerUnfit, DecodeError, TopologyError, WaitOver
-from contracts.messages import ChatEvent, Command, GoalRequest
+from contracts.messages import ChatEvent, Command, GoalRequest, OnFailure
 from missions import artifacts
 from missions.artifacts import StoredArtifact
 from missions.broker_feed import BrokerFeed
@@ -38,6 +38,8 @@ class EventFields(TypedDict, total=False):
     deadline_s: float | None
     title: str
     goals: Sequence[GoalRequest | Mapping[str, Any]]
+    on_failure: OnFailure
+    max_parallel: int
     metadata: Mapping[str, Any]
 
 

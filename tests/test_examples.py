@@ -194,3 +194,16 @@ def test_an_event_of_ones_own_is_a_mission_once(stack: Stack, tmp_path: Path) ->
     assert (mission["status"], mission["result"]) == ("completed", "released")
     assert [goal["attempt"] for goal in mission["goals"]] == [1, 2, 1]
     assert first[2] == second[2]
+
+
+def test_a_plan_uses_results_and_goes_on_beside_a_failure(stack: Stack, tmp_path: Path) -> None:
+    said = ran([sys.executable, str(EXAMPLES / "06_plan.py")], stack, cwd=tmp_path)
+    assert said.splitlines() == [
+        "count   completed  {'words': 3, 'longest': 'three'}",
+        "rates   completed  {'EUR': 1.0}",
+        "import  completed  3",
+        'report  completed  3 rows, longest three, ${rates}: {"EUR":1.0}',
+        "broken  failed     the printer is on fire",
+        "print   skipped    it needs broken, which has no result",
+        "failed: the printer is on fire",
+    ]

@@ -201,6 +201,8 @@ def _facts(mission: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts |= {"attempt": str(mission.get("attempt", 0))}
     facts |= {name.removesuffix("_at"): str(mission.get(name) or "") for name in _TIMES}
     outcome = "\n".join(clean(line) for line in _outcome(mission).splitlines())
+    if mission["status"] == "proposed":
+        facts |= {"waits for": f"an executor of the queue {mission['queue']}; is there one? {program()} doctor"}
     facts |= {"error" if mission.get("error") else "result": outcome}
     return [(name, value) for name, value in facts.items() if value]
 

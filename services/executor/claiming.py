@@ -7,15 +7,16 @@ import time
 
 import structlog
 
-from contracts import codec, subjects, topology
+from contracts import codec, references, subjects, topology
 from contracts.errors import ContractError, Lost
 from contracts.lifecycle import TERMINAL, Status
-from contracts.messages import Failure, Mission, StatusRecord
+from contracts.messages import Failure, Goal, Mission, StatusRecord
 from services.executor import runner
 from services.executor.executor import Executor
 from services.executor.keeping import keep_finished
 from services.executor.ledger import Ledger
 from services.executor.ownership import Attempt
+from services.executor.registry import Handler
 from services.executor.runner import Outcome, Plan
 from services.runtime.incoming import Incoming, Stored
 
@@ -150,15 +151,42 @@ def refused(mission: Mission, executor: Executor) -> Outcome | None:
         return Outcome(Status.FAILED, runner.DEADLINE_EXCEEDED)
     if not mission.goals:
         return _rejected(runner.BAD_PLAN, "the mission has no goals")
+    return bad_reference(mission) or bad_goal(mission, executor) or bad_plan(mission)
+
+
+def bad_goal(mission: Mission, executor: Executor) -> Outcome | None:
+    """Return which goal has no handler here, or params that it cannot take."""
     for goal in mission.goals:
         handler = executor.registry.get(goal.kind)
         if handler is None:
             return _rejected(runner.UNKNOWN_KIND, unknown_kind(goal.kind, executor.registry.kinds))
         try:
-            handler.validate(goal.params)
+            check_params(goal, handler)
         except ContractError as error:
             return _rejected(runner.BAD_PARAMS, f"goal {goal.id}: {error}")
-    return bad_plan(mission)
+    return None
+
+
+def check_params(goal: Goal, handler: Handler) -> None:
+    """Check params as far as they are known before anything runs; raises `ContractError`."""
+    if not references.present(goal.params):
+        handler.check(goal.params, frozenset())
+        return
+    pending = frozenset(reference.param for reference in references.find(goal.params))
+    known = {name: value for name, value in goal.params.items() if name not in pending}
+    handler.check(references.resolve(known, {}), pending)
+
+
+def bad_reference(mission: Mission) -> Outcome | None:
+    """Return which reference means nothing, or what a goal uses without needing it."""
+    try:
+        for goal, needing in zip(mission.goals, references.with_needs(mission.goals), strict=True):
+            if unmet := needing.needs[len(goal.needs) :]:
+                message = f"goal {goal.id}: its params refer to {', '.join(unmet)}: put that into its needs as well"
+                return _rejected(runner.BAD_REFERENCE, message)
+    except references.BadReference as error:
+        return _rejected(runner.BAD_REFERENCE, str(error))
+    return None
 
 
 def bad_plan(mission: Mission) -> Outcome | None:

@@ -23,6 +23,7 @@ from services.executor.lease import Leases
 from services.executor.registry import Handler, Registry
 from services.executor.runner import Outcome
 from services.executor.spool import Spool
+from services.executor.turns import Turns
 from services.runtime.bus import Bus
 from services.runtime.metrics import Metrics
 from services.runtime.objects import Objects
@@ -66,6 +67,7 @@ class Executor:
         self.actor = f"executor/{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
         self._outcomes = metrics.counter("ended", "Missions this executor ended", ("status", "reason"))
         self._goal_seconds = metrics.histogram("goal_seconds", "Run time of tries at goals", ("kind",))
+        self.turns = Turns()
         self.claiming: set[int] = set()  #: work items, by sequence, whose claim is on its way
         self._observers: dict[str, Histogram] = {}
         metrics.gauge("owned", "Missions owned now").set_function(lambda: len(self.leases))

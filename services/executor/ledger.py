@@ -42,6 +42,7 @@ class Ledger:
         self.fence = 0
         self.cancel_reason = ""
         self.answers: list[tuple[str, Answer]] = []  #: by goal id, which came while we are the owner
+        self.answered = asyncio.Event()
         self._doubtful = b""  #: what was written last without an answer
         self._bus = bus
         self._writer = writer
@@ -179,6 +180,7 @@ class Ledger:
             self.cancel_reason = record.reason or "user"
         elif record.phase == ANSWERED and record.goal is not None and record.goal.answer is not None:
             self.answers.append((record.goal.id, record.goal.answer))
+            self.answered.set()
         else:
             raise Lost(self._subject, head_event_id=record.event_id, head_seq=stored.seq)
         self.head = stored.seq

@@ -4,69 +4,104 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+from msgspec import Raw
 
 from contracts.lifecycle import Status
-from contracts.messages import Goal, GoalStatus
-from services.executor import runner
+from contracts.messages import Goal, GoalStatus, Mission
+from services.executor import resolving, runner
 from services.executor.asking import Asks
 from services.executor.executor import Executor
 from services.executor.failing import GoalFailed
+from services.executor.limits import Limit
 from services.executor.ownership import Attempt
 from services.executor.registry import Handler
 from services.executor.runner import Outcome
 from services.executor.suspending import note_questions, take_answers
-from services.executor.trying import try_goal
+from services.executor.trying import checked_params, try_goal
 
 
 async def do_goals(attempt: Attempt, executor: Executor) -> Outcome:
-    """Do goals in dependency order, independent ones side by side; the first that fails for good ends them all."""
+    """Do goals when what they need is done, independent ones side by side, and return what that comes to."""
     plan = attempt.plan
     if len(plan.mission.goals) == 1 and not plan.done:
         take_answers(attempt)
-        failed = None if plan.questions else await do_goal(plan.mission.goals[0], attempt, executor)
-        return failed or runner.ended(plan)
-    running: dict[asyncio.Task[Outcome | None], str] = {}
+        if not plan.questions:
+            await do_goal(plan.mission.goals[0], attempt, executor)
+        return runner.ended(plan)
+    at_once = goals_at_once(plan.mission, executor)
+    running: dict[asyncio.Task[None], str] = {}
     try:
-        while not plan.done:
+        while True:
             take_answers(attempt)
-            for goal in plan.ready(running.values()):
+            await tell_skipped(attempt)
+            if plan.done:
+                break
+            for goal in plan.ready(running.values(), at_once):
                 running[asyncio.create_task(do_goal(goal, attempt, executor))] = goal.id
             await note_questions(attempt, others_run=bool(running))
             if not running:
                 break
-            ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in ended:
+            for task in await over_or_answered(running, attempt.ledger.answered):
                 del running[task]
-                if failed := task.result():
-                    return failed
+                task.result()
     finally:
         await end_all(running)
     return runner.ended(plan)
 
 
-async def end_all(running: dict[asyncio.Task[Outcome | None], str]) -> None:
+async def over_or_answered(running: Iterable[asyncio.Task[None]], answered: asyncio.Event) -> list[asyncio.Task[None]]:
+    """Wait until a goal is over or an answer has come; return the goals that are over."""
+    heard = asyncio.ensure_future(answered.wait())
+    try:
+        await asyncio.wait({*running, heard}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        heard.cancel()
+    answered.clear()
+    return [task for task in running if task.done()]
+
+
+def goals_at_once(mission: Mission, executor: Executor) -> int:
+    """Return how many goals of a mission run side by side: what it asks for, within what this executor allows."""
+    most = executor.settings.parallel_goals
+    return min(mission.max_parallel or most, most)
+
+
+async def tell_skipped(attempt: Attempt) -> None:
+    """Write down which goals are never done because of others, so that nobody takes them for forgotten."""
+    plan = attempt.plan
+    for goal in plan.untold:
+        status = runner.skipped(goal, plan.skipped[goal.id])
+        await attempt.ledger.note(runner.GOAL_DONE, reason=runner.NEED_NOT_MET, goal=status)
+        plan.told.add(goal.id)
+
+
+async def end_all(running: dict[asyncio.Task[None], str]) -> None:
     """Cancel the goals that still run and wait until they are over."""
     for task in running:
         task.cancel()
     await asyncio.gather(*running, return_exceptions=True)
 
 
-async def do_goal(goal: Goal, attempt: Attempt, executor: Executor) -> Outcome | None:
-    """Try one goal until it succeeds or is given up; return the mission's outcome when that decides it."""
+async def do_goal(goal: Goal, attempt: Attempt, executor: Executor) -> None:
+    """Try one goal until it succeeds or is given up; the plan of the attempt takes note of which."""
     handler = executor.handler(goal.kind)
     plan = attempt.plan
     while True:
         tries = plan.tries[goal.id] = plan.tries.get(goal.id, 0) + 1
         try:
-            result = await try_goal(goal, tries, handler, attempt, executor)
+            result = await try_in_turn(goal, tries, handler, attempt, executor)
         except Asks as asks:
             plan.ask(goal, asks.question)
-            return None
+            return
         except GoalFailed as failed:
             policy = goal.retry or handler.retry
             pause = runner.pause_after(failed.reason, policy, plan.failures(goal.id), random.random())  # noqa: S311
             if pause is None:
-                return await give_up(goal, failed, handler, attempt)
+                await give_up(goal, failed, handler, attempt)
+                return
             status = GoalStatus(id=goal.id, kind=goal.kind, status="retrying", attempt=tries, error=failed.failure)
             await attempt.ledger.note(runner.BACKING_OFF, reason=failed.reason, goal=attempt.told(status))
             await asyncio.sleep(pause)
@@ -75,17 +110,54 @@ async def do_goal(goal: Goal, attempt: Attempt, executor: Executor) -> Outcome |
             status = GoalStatus(id=goal.id, kind=goal.kind, status="completed", attempt=tries, result=result)
             await attempt.ledger.note(runner.GOAL_DONE, goal=attempt.told(status))
         plan.results[goal.id] = result  # only now: what needs this goal starts from what is written
-        return None
+        return
 
 
-async def give_up(goal: Goal, failed: GoalFailed, handler: Handler, attempt: Attempt) -> Outcome | None:
-    """Skip an optional goal; the failure of any other is the outcome of its mission."""
-    tries = attempt.plan.tries[goal.id]
-    status = GoalStatus(id=goal.id, kind=goal.kind, status="failed", attempt=tries, error=failed.failure)
+async def try_in_turn(goal: Goal, tries: int, handler: Handler, attempt: Attempt, executor: Executor) -> Raw:
+    """Try a goal with its references resolved, when it is its turn; raises `GoalFailed`."""
+    goal = await resolving.resolved(goal, attempt.plan, executor.objects)
+    if handler.limit is None:
+        return await try_goal(goal, tries, handler, attempt, executor)
+    async with turn(goal, tries, handler.limit, attempt, executor):
+        return await try_goal(goal, tries, handler, attempt, executor)
+
+
+@asynccontextmanager
+async def turn(goal: Goal, tries: int, limit: Limit, attempt: Attempt, executor: Executor) -> AsyncIterator[None]:
+    """Hold a turn of a kind that limits its tries; who waits long for it says so, and when it has come."""
+
+    async def on_wait() -> None:
+        status = GoalStatus(id=goal.id, kind=goal.kind, status="queued", attempt=tries - 1)
+        await attempt.ledger.note(runner.QUEUED, goal=status)
+
+    key = key_of(goal, limit, executor)
+    async with executor.turns.turn(goal.kind, key, limit.most, on_wait) as waited:
+        if waited:
+            status = GoalStatus(id=goal.id, kind=goal.kind, status="active", attempt=tries)
+            await attempt.ledger.note(runner.STARTED, goal=status)
+        yield
+
+
+def key_of(goal: Goal, limit: Limit, executor: Executor) -> str:
+    """Return the key that the params of a goal make; raises `GoalFailed`."""
+    arguments = checked_params(goal, executor.handler(goal.kind))
+    try:
+        return limit.key_of(arguments)
+    except Exception as error:  # how a param writes itself is the user's
+        raise GoalFailed(runner.BAD_PARAMS, runner.failure(error)) from error
+
+
+async def give_up(goal: Goal, failed: GoalFailed, handler: Handler, attempt: Attempt) -> None:
+    """Skip an optional goal; the failure of any other fails its mission, now or when the rest is done."""
+    plan = attempt.plan
+    tries = plan.tries[goal.id]
     if goal.optional:
-        skipped = GoalStatus(id=goal.id, kind=goal.kind, status="skipped", attempt=tries, error=failed.failure)
+        skipped = GoalStatus(id=goal.id, kind=goal.kind, status=runner.SKIPPED, attempt=tries, error=failed.failure)
         await attempt.ledger.note(runner.GOAL_DONE, reason=failed.reason, goal=attempt.told(skipped))
-        attempt.plan.skip(goal.id)
-        return None
+        plan.skip(goal.id)
+        return
+    status = GoalStatus(id=goal.id, kind=goal.kind, status="failed", attempt=tries, error=failed.failure)
     reason = runner.reason_of_giving_up(goal.retry or handler.retry, failed.reason)
-    return Outcome(Status.FAILED, reason, error=failed.failure, goal=status)
+    if plan.goes_on and len(plan.mission.goals) > 1:
+        await attempt.ledger.note(runner.GOAL_DONE, reason=reason, goal=attempt.told(status))
+    plan.fail(goal.id, Outcome(Status.FAILED, reason, error=failed.failure, goal=status))

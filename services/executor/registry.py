@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from contracts.errors import ContractError, SetupError
 from contracts.ids import check_kind
 from contracts.messages import KindSpec, RetryPolicy
+from services.executor.limits import BadLimit, Limit, limit
 from services.executor.placement import Isolation, Placement
 from services.executor.signature import Mistakes, option_mistakes, phrase_option_mistakes, read, where
 
@@ -34,6 +35,8 @@ class Declared:
     retry: RetryPolicy
     timeout_s: float | None
     phrases: tuple[str, ...]
+    concurrency: int | None = None
+    concurrency_key: str = ""
     mistakes: tuple[str, ...] = ()  #: in what it was told, said when the function is added to a registry
     placement: Placement = field(default=Placement())
 
@@ -52,26 +55,42 @@ class Handler:
     wants_context: bool
     names: tuple[str, ...] = field(default=())
     placement: Placement = field(default=Placement())
+    limit: Limit | None = None
 
     def validate(self, params: dict[str, Any]) -> dict[str, Any]:
         """Return the keyword arguments for the function; raises `BadParams` naming the first wrong one."""
+        model = self._validated(params, frozenset())
+        assert model is not None  # noqa: S101 - nothing is left out
+        return {name: vars(model)[name] for name in self.names}
+
+    def check(self, known: dict[str, Any], pending: frozenset[str]) -> None:
+        """Check the params that are known, and the names of those that have no value yet; raises `BadParams`."""
+        for name in pending.difference(self.names):
+            raise BadParams(f"goal kind {self.kind}: {self._unknown(name)}")
+        self._validated(known, pending)
+
+    def _validated(self, params: dict[str, Any], pending: frozenset[str]) -> BaseModel | None:
+        """Return the params as a model, or None where only pending ones are missing."""
         try:
-            model = self.params.model_validate(params)
+            return self.params.model_validate(params)
         except ValidationError as error:
-            raise BadParams(f"goal kind {self.kind}: {self._explain(error.errors()[0])}") from None
+            problems = [item for item in error.errors() if not _is_pending(item, pending)]
+            if problems:
+                raise BadParams(f"goal kind {self.kind}: {self._explain(problems[0])}") from None
         except Exception as error:  # a validator of the user's
             raise BadParams(
                 f"goal kind {self.kind}: params cannot be checked: {type(error).__name__}: {error}"
             ) from error
-        return {name: vars(model)[name] for name in self.names}
+        return None
 
     def _explain(self, problem: Mapping[str, Any]) -> str:
         where = ".".join(str(part) for part in problem["loc"]) or "params"
-        if problem["type"] == "extra_forbidden":
-            nearest = difflib.get_close_matches(where, self.names, 1)
-            hint = f"did you mean {nearest[0]!r}?" if nearest else f"it takes: {', '.join(self.names) or 'nothing'}"
-            return f"no such param {where!r}; {hint}"
-        return f"{where}: {problem['msg']}"
+        return self._unknown(where) if problem["type"] == "extra_forbidden" else f"{where}: {problem['msg']}"
+
+    def _unknown(self, name: str) -> str:
+        nearest = difflib.get_close_matches(name, self.names, 1)
+        hint = f"did you mean {nearest[0]!r}?" if nearest else f"it takes: {', '.join(self.names) or 'nothing'}"
+        return f"no such param {name!r}; {hint}"
 
     def announcement(self, queue: str) -> KindSpec:
         """Describe this kind for the orchestrator."""
@@ -89,6 +108,11 @@ class Handler:
         )
 
 
+def _is_pending(problem: Mapping[str, Any], pending: frozenset[str]) -> bool:
+    """Whether the problem is that a param is missing which has no value yet."""
+    return problem["type"] == "missing" and len(problem["loc"]) == 1 and problem["loc"][0] in pending
+
+
 def goal(  # noqa: PLR0913 - what can be said about a kind
     kind: str,
     *,
@@ -102,6 +126,8 @@ def goal(  # noqa: PLR0913 - what can be said about a kind
     cpu_s: float | None = None,
     output_kb: float | None = None,
     cancel_grace: float | None = None,
+    concurrency: int | None = None,
+    concurrency_key: str = "",
 ) -> Callable[[Function], Function]:
     """Declare a function as the handler of a goal kind, such as `"report.build"`.
 
@@ -109,8 +135,10 @@ def goal(  # noqa: PLR0913 - what can be said about a kind
     counts the tries after the first, `backoff` is the first pause in seconds (it doubles, up to `max_backoff`),
     `timeout` bounds one try in seconds. `phrases` are chat texts that ask for it: `"say hello to {name}"`.
     `isolation="process"` runs either in a process of its own, which can be killed, and which `memory_mb`, `cpu_s` and
-    `output_kb` limit. `cancel_grace` is how many seconds it may take to stop once it was asked to.
-    The function stays callable as it is. Raises `InvalidIdentifier` for a bad kind.
+    `output_kb` limit. `cancel_grace` is how many seconds it may take to stop once it was asked to. `concurrency`
+    bounds the tries at once in one executor process; `concurrency_key`, such as `"{customer}"`, counts them for each
+    value of these params, and alone means one at once. The function stays callable as it is. Raises
+    `InvalidIdentifier` for a bad kind.
     """
     if not isinstance(kind, str):
         raise SetupError(f'{where(kind)}: @goal needs the name of the kind: @goal("{kind.__name__}")')
@@ -123,7 +151,10 @@ def goal(  # noqa: PLR0913 - what can be said about a kind
 
     def mark(function: Function) -> Function:
         found = (*mistakes, *_hidden(function))
-        declared = Declared(kind, retry, timeout, () if mistakes else tuple(phrases), found, placement)
+        said = () if mistakes else tuple(phrases)
+        declared = Declared(
+            kind, retry, timeout, said, concurrency, concurrency_key, mistakes=found, placement=placement
+        )
         setattr(function, _MARK, declared)
         return function
 
@@ -188,7 +219,15 @@ def _handler(function: Callable[..., Any], declared: Declared) -> Handler:
         wants_context=signature.wants_context,
         names=signature.names,
         placement=declared.placement,
+        limit=_limit(function, declared, signature.names),
     )
+
+
+def _limit(function: Callable[..., Any], declared: Declared, names: tuple[str, ...]) -> Limit | None:
+    try:
+        return limit(declared.concurrency, declared.concurrency_key, names)
+    except BadLimit as error:
+        raise Mistakes([f"{where(function)}: {error}"]) from error
 
 
 def _mark_of(value: Any) -> Declared | None:

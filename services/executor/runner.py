@@ -7,7 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.lifecycle import Status
-from contracts.messages import Answer, Failure, Goal, GoalStatus, Mission, Question, RetryPolicy, StatusRecord
+from contracts.messages import (
+    MAX_GOALS,
+    Answer,
+    Failure,
+    Goal,
+    GoalStatus,
+    Mission,
+    Question,
+    RetryPolicy,
+    StatusRecord,
+)
 from contracts.questions import open_questions
 
 _MAX_MESSAGE = 2_000
@@ -17,6 +27,8 @@ _MAX_TYPE = 200
 GOAL_DONE = "goal_done"
 BACKING_OFF = "backing_off"
 PROGRESS = "progress"
+QUEUED = "queued"
+STARTED = "started"
 RECOVERING = "recovering"
 RELEASED = "released"
 CANCELLING = "cancelling"
@@ -27,6 +39,9 @@ RESUMED = "resumed"
 STOPPED = "stopped"
 DETACHED = "detached"
 TOO_LATE = "too_late"
+
+#: What a goal is that will never be done.
+SKIPPED = "skipped"
 
 #: Reasons: open for readers, closed for us.
 OK = "ok"
@@ -45,6 +60,9 @@ DEADLINE_EXCEEDED = "deadline_exceeded"
 UNKNOWN_KIND = "unknown_kind"
 BAD_PARAMS = "bad_params"
 BAD_PLAN = "bad_plan"
+BAD_REFERENCE = "bad_reference"
+NEED_NOT_MET = "need_not_met"
+RESULT_NOT_FOUND = "result_not_found"
 RESULT_TOO_LARGE = "result_too_large"
 ARTIFACT_NOT_STORED = "artifact_not_stored"
 BAD_RESULT = "bad_result"
@@ -55,7 +73,7 @@ KEPT = "kept"
 USER = "user"
 
 #: Reasons after which a goal is never tried again.
-FINAL = frozenset({HANDLER_REJECTED, QUESTION_EXPIRED, RESULT_TOO_LARGE, BAD_RESULT, BAD_PARAMS})
+FINAL = frozenset({HANDLER_REJECTED, QUESTION_EXPIRED, RESULT_TOO_LARGE, BAD_RESULT, BAD_PARAMS, BAD_REFERENCE})
 
 
 @dataclass(frozen=True)
@@ -76,7 +94,9 @@ class Plan:
 
     mission: Mission
     results: dict[str, Any] = field(default_factory=dict)  #: of finished goals, by goal id
-    skipped: set[str] = field(default_factory=set)  #: optional goals that failed for good, and what needed them
+    failed: dict[str, Outcome] = field(default_factory=dict)  #: of goals that failed for good, the first one first
+    skipped: dict[str, str] = field(default_factory=dict)  #: goals that never finish, and the need that is missing
+    told: set[str] = field(default_factory=set)  #: skipped goals of which a record tells
     tries: dict[str, int] = field(default_factory=dict)  #: tries begun so far, by goal id
     asked: dict[str, set[int]] = field(default_factory=dict)  #: the tries that ended with a question, by goal id
     questions: dict[str, Question] = field(default_factory=dict)  #: that are open, by goal id
@@ -86,17 +106,29 @@ class Plan:
 
     def settled(self, goal_id: str) -> bool:
         """Whether a goal needs no more work."""
-        return goal_id in self.results or goal_id in self.skipped
+        return goal_id in self.results or goal_id in self.skipped or goal_id in self.failed
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the goals that do not need a failed one are done all the same."""
+        return self.mission.on_failure == "continue"
 
     @property
     def done(self) -> bool:
-        """Whether every goal is settled."""
+        """Whether there is nothing more to do: every goal is settled, or one failed that ends them all."""
+        if self.failed and not self.goes_on:
+            return True
         return all(self.settled(goal.id) for goal in self.mission.goals)
 
-    def ready(self, running: Iterable[str]) -> list[Goal]:
-        """Return the goals that may start now: not settled, not running, all they need finished."""
+    @property
+    def untold(self) -> list[Goal]:
+        """The goals that are skipped because of others, and of which no record tells yet."""
+        return [goal for goal in self.mission.goals if goal.id in self.skipped and goal.id not in self.told]
+
+    def ready(self, running: Iterable[str], at_once: int = MAX_GOALS) -> list[Goal]:
+        """Return the goals that may start now: not settled, not running, all they need finished, room for them."""
         busy = set(running)
-        return [
+        found = [
             goal
             for goal in self.mission.goals
             if not self.settled(goal.id)
@@ -104,6 +136,13 @@ class Plan:
             and goal.id not in self.questions
             and all(need in self.results for need in goal.needs)
         ]
+        return found[: max(0, at_once - len(busy))]
+
+    def fail(self, goal_id: str, outcome: Outcome) -> None:
+        """Take note that a goal failed for good; where the mission goes on, what needs it is skipped."""
+        self.failed[goal_id] = outcome
+        if self.goes_on:
+            self._skip_what_needs(goal_id)
 
     def failures(self, goal_id: str) -> int:
         """Count the tries that use up a goal's retries: one that ended with a question did not fail."""
@@ -125,29 +164,39 @@ class Plan:
 
     def skip(self, goal_id: str) -> None:
         """Give an optional goal up, and with it every goal that needs it."""
-        self.skipped.add(goal_id)
+        self.skipped.setdefault(goal_id, "")
+        self.told.add(goal_id)
+        self._skip_what_needs(goal_id)
+
+    def _skip_what_needs(self, goal_id: str) -> None:
         for goal in self.mission.goals:
             if goal_id in goal.needs and not self.settled(goal.id):
-                self.skip(goal.id)
+                self.skipped[goal.id] = goal_id
+                self._skip_what_needs(goal.id)
 
 
 def resume(mission: Mission, records: Sequence[StatusRecord]) -> Plan:
-    """Fold what earlier attempts wrote: finished goals keep their results, tries are counted on."""
+    """Fold what earlier attempts wrote: settled goals stay as they are, tries are counted on."""
     plan = Plan(mission)
     for record in records:
-        goal = record.goal
-        if goal is None:
-            continue
-        plan.tries[goal.id] = max(plan.tries.get(goal.id, 0), goal.attempt)
-        if goal.status == Status.COMPLETED:
-            plan.results[goal.id] = goal.result
-        elif goal.status == "skipped":
-            plan.skip(goal.id)
-        _recall(plan, goal)
+        if record.goal is not None:
+            _settle(plan, record, record.goal)
+            _recall(plan, record.goal)
     plan.questions = {
         goal_id: asked.question for goal_id, asked in open_questions(records).items() if not plan.settled(goal_id)
     }
     return plan
+
+
+def _settle(plan: Plan, record: StatusRecord, goal: GoalStatus) -> None:
+    """Take over what became of a goal."""
+    plan.tries[goal.id] = max(plan.tries.get(goal.id, 0), goal.attempt)
+    if goal.status == Status.COMPLETED:
+        plan.results[goal.id] = goal.result
+    elif goal.status == SKIPPED:
+        plan.skip(goal.id)
+    elif goal.status == Status.FAILED:
+        plan.fail(goal.id, Outcome(Status.FAILED, record.reason, error=goal.error, goal=goal))
 
 
 def _recall(plan: Plan, goal: GoalStatus) -> None:
@@ -194,14 +243,20 @@ def reason_of_giving_up(policy: RetryPolicy, reason: str) -> str:
 def ended(plan: Plan) -> Outcome:
     """Return what an attempt comes to when nothing of it runs or may start: done, waiting for answers, or stuck."""
     if plan.done:
-        return completed(plan)
+        return next(iter(plan.failed.values()), None) or completed(plan)
     if plan.questions:
         return Outcome(Status.WAITING, "", goal=next(iter(plan.unwritten.values()), None))
     return Outcome(Status.FAILED, BAD_PLAN)
 
 
+def skipped(goal: Goal, need: str) -> GoalStatus:
+    """Describe a goal that is skipped because one that it needs has no result."""
+    error = Failure(type="Skipped", message=f"it needs {need}, which has no result")
+    return GoalStatus(id=goal.id, kind=goal.kind, status=SKIPPED, attempt=0, error=error)
+
+
 def completed(plan: Plan) -> Outcome:
-    """Return the outcome of a mission whose goals are all settled.
+    """Return the outcome of a mission whose goals are all settled, and none failed.
 
     Its result is that of the goal nobody needs; where there are several such goals, an object by goal id.
     """

@@ -16,6 +16,7 @@ from contracts.topology import MISSIONS
 from services.orchestrator import deadlines, planner, replies, retrying, schedules
 from services.orchestrator.announcements import Announcements
 from services.orchestrator.command_desk import CommandDesk
+from services.orchestrator.kinds import Kinds
 from services.orchestrator.origins import Origins
 from services.orchestrator.planners import spoken
 from services.orchestrator.room import Room
@@ -113,7 +114,7 @@ class Intake:
         else:
             standing = await self._store(plan)
         if standing.goals:
-            await self._reply_accepted(standing)
+            await self._reply_accepted(standing, self._announcements.kinds)
         else:
             await self._reject(
                 standing, plan if isinstance(plan, Refused) else planner.not_understood(self._announcements.kinds)
@@ -150,9 +151,10 @@ class Intake:
             return codec.decode_mission(stored.data)
         return mission
 
-    async def _reply_accepted(self, mission: Mission) -> None:
+    async def _reply_accepted(self, mission: Mission, kinds: Kinds) -> None:
         subject = subjects.reply(mission.conversation, mission.mission_id, "accepted")
-        await _create(self._chat, subject, codec.encode(replies.accepted(mission)))
+        reply = replies.accepted(mission, unserved=kinds.serves(mission.queue) is False)
+        await _create(self._chat, subject, codec.encode(reply))
 
     async def _reject(self, mission: Mission, refused: Refused) -> None:
         """Write the rejection; the reply follows from it, as from every outcome."""

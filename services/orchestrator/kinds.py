@@ -42,6 +42,10 @@ class Kinds(Struct, frozen=True):
             return cls()
         return cls(queues, tuple(phrases.values()), _help(valid, [f'"{phrase.text}"' for phrase in phrases.values()]))
 
+    def serves(self, queue: str) -> bool | None:
+        """Tell whether executors announced themselves on a queue since a day; None where nobody did on any."""
+        return any(queue in queues for queues in self.queues.values()) if self.queues else None
+
     def queue_of(self, kind: str) -> str:
         """Return the queue to use for a kind: the default one where it is served or nobody announced the kind."""
         served = self.queues.get(kind)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
 
-from contracts import ids
+from contracts import ids, references
 from contracts.errors import ContractError
 from contracts.lifecycle import Status
 from contracts.messages import ChatEvent, Failure, Goal, Mission, StatusRecord, status_record
@@ -30,7 +30,7 @@ def plan(event: ChatEvent, kinds: Kinds, *, now: datetime) -> Mission | Refused:
     `now` is when the broker stored the event, so that a redelivery plans the same bytes. A kind that nobody
     announced is proposed all the same: its executors may come later.
     """
-    goals = _goals(event, kinds)
+    goals = _with_needs(_goals(event, kinds))
     if isinstance(goals, Refused):
         return goals
     if problem := check(goals):
@@ -92,9 +92,31 @@ def _check_needs(goals: tuple[Goal, ...]) -> Refused | None:
     try:
         TopologicalSorter({goal.id: goal.needs for goal in goals}).prepare()
     except CycleError as error:
-        circle = " -> ".join(reversed(error.args[1]))
-        return Refused("cycle", f"Goal {error.args[1][0]} waits for itself: {circle}.")
+        circle = error.args[1][::-1]
+        return Refused("cycle", f"Goal {circle[0]} waits for itself: {' -> '.join(circle)}.", _used(goals, circle))
     return None
+
+
+def _used(goals: tuple[Goal, ...], circle: list[str]) -> str:
+    """Name the references that are part of a circle: whoever wrote them may not have thought of them as needs."""
+    used = [
+        f"Goal {goal.id} uses {reference.text} in param {reference.place}."
+        for goal in goals
+        if goal.id in circle
+        for reference in references.find(goal.params)
+        if reference.goal in circle
+    ]
+    return " ".join([*used[:5], f"{references.HINT.capitalize()}."]) if used else ""
+
+
+def _with_needs(goals: tuple[Goal, ...] | Refused) -> tuple[Goal, ...] | Refused:
+    """Let every goal need what its params refer to."""
+    if isinstance(goals, Refused):
+        return goals
+    try:
+        return references.with_needs(goals)
+    except references.BadReference as error:
+        return Refused("bad_reference", f"G{str(error)[1:]}.")  # a sentence: it begins with the word goal
 
 
 def _goals(event: ChatEvent, kinds: Kinds) -> tuple[Goal, ...] | Refused:
@@ -134,6 +156,8 @@ def _mission(event: ChatEvent, goals: tuple[Goal, ...], queue: str, now: datetim
         requested_by=event.sender,
         deadline=None if event.deadline_s is None else now + timedelta(seconds=event.deadline_s),
         causation_id=event.id,
+        on_failure=event.on_failure,
+        max_parallel=event.max_parallel,
     )
 
 

@@ -21,10 +21,11 @@ _OUTCOMES: dict[Status, tuple[ReplyKind, str]] = {
 }
 
 
-def accepted(mission: Mission) -> Reply:
-    """Say that a mission is proposed."""
+def accepted(mission: Mission, *, unserved: bool = False) -> Reply:
+    """Say that a mission is proposed; `unserved`: no executor has announced itself on its queue."""
     goals = f" ({len(mission.goals)} goals)" if len(mission.goals) > 1 else ""
-    text = f"Accepted as mission {mission.mission_id}{goals}: {mission.title}"
+    waits = f"\nNo executor of the queue {mission.queue} is known: it waits until one starts." if unserved else ""
+    text = f"Accepted as mission {mission.mission_id}{goals}: {mission.title}{waits}"
     return _reply(mission.mission_id, "accepted", text, Origin.of(mission))
 
 

@@ -67,6 +67,9 @@ class Settings(BaseSettings):
     concurrency: int = Field(
         default=200, ge=1, le=10_000, description="Missions that one executor owns, and sync handlers it runs, at once"
     )
+    parallel_goals: int = Field(
+        default=10, ge=1, le=100, description="Goals of one mission that one executor runs side by side"
+    )
     lease_s: float = Field(
         default=30.0,
         ge=0.3,

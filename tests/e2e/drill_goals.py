@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -67,3 +68,12 @@ def linger(ctx: Context, folder: str) -> None:
     for name, pid in {"handler": os.getpid(), "zygote": os.getppid(), "program": program.pid}.items():
         Path(folder, f"{name}-{ctx.fence}").write_text(str(pid))
     time.sleep(600)
+
+
+@goal("step")
+async def step(folder: str, name: str, after: Sequence[str] = ()) -> str:
+    """Leave a line at the beginning and at the end, and run in between until the gate of that name is there."""
+    mark(f"{folder}/trace", f"began {name}")
+    await hold(f"{folder}/{name}")
+    mark(f"{folder}/trace", f"ended {name}")
+    return f"{name}({','.join(after)})"

@@ -278,3 +278,28 @@ async def resize(bus: Bus, max_bytes: int) -> None:
     """Set the size of MISSIONS."""
     config = (await bus.api(f"STREAM.INFO.{MISSIONS}"))["config"]
     await bus.api(f"STREAM.UPDATE.{MISSIONS}", {**config, "max_bytes": max_bytes})
+
+
+async def test_a_reference_in_a_line_is_kept_and_needed(running: Broker) -> None:
+    await running.say(b"/run a\n/run b\n/run report total=${g1.total}", "chat.events.ops")
+    mission = await running.only_proposal()
+    assert (mission.goals[2].needs, mission.goals[2].params) == (("g2", "g1"), {"total": "${g1.total}"})
+
+
+async def test_a_reference_to_nothing_is_refused_before_anything_runs(running: Broker) -> None:
+    await running.say(b"/run report total=${HOME}", "chat.events.ops")
+    mission = await running.only_proposal()
+    outcome = await running.outcome(mission)
+    assert (mission.queue, outcome.status, outcome.reason) == ("refused", Status.REJECTED, "bad_reference")
+    assert 'for a literal "${" write "$${"' in (await running.reply(mission, "error")).text
+
+
+async def test_a_mission_for_a_queue_that_nobody_serves_is_accepted_and_told_so(nats: Broker) -> None:
+    await nats.announce(GREET)
+    async with orchestrator(nats.settings):
+        for name, queue in (("served", "default"), ("not", "gpu")):
+            await nats.say(ChatEvent(id=name, conversation="ops", text="/run greet name=x", queue=queue))
+        served, waiting = [await nats.proposal("ops", name) for name in ("served", "not")]
+        assert "No executor" not in (await nats.reply(served, "accepted")).text
+        assert "No executor of the queue gpu is known" in (await nats.reply(waiting, "accepted")).text
+        assert await nats.statuses(waiting) == []

@@ -236,7 +236,7 @@ async def test_a_wish_to_cancel_that_comes_first_leaves_nothing_waiting(mine: Mi
     await mine.write("c", Status.ACTIVE, "cancelling")
     go.set()
     assert await running == "ack"
-    assert await mine.shape() == ["active", "active/cancelling", "cancelled"]
+    assert await mine.shape() == ["active", "active/cancelling", "cancelled/stopped"]
     executor.close()
 
 

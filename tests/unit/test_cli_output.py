@@ -122,3 +122,9 @@ def test_a_mission_page_leaves_out_what_is_not_known(capsys: pytest.CaptureFixtu
     assert 'result       "hi"' in shown
     assert "reason" not in shown
     assert "echo" in shown
+
+
+def test_a_mission_that_waits_says_for_what(capsys: pytest.CaptureFixture[str]) -> None:
+    render.mission_page({"mission_id": MISSION, "status": "proposed", "queue": "gpu"})
+
+    assert "waits for    an executor of the queue gpu" in capsys.readouterr().out

@@ -185,3 +185,43 @@ def test_no_text_breaks_the_planner(text: str, start: str) -> None:
 def test_a_command_without_text_is_nothing_to_plan() -> None:
     event = ChatEvent(id="1", command=Command(kind="cancel", mission_id="x"))
     assert refused(event).reason == "not_understood"
+
+
+def test_a_reference_makes_a_need() -> None:
+    mission = planned(with_goals(GoalRequest(kind="a"), GoalRequest(kind="b", params={"x": [{"y": "${g1.n}"}]})))
+    assert mission.goals[1].needs == ("g1",)
+    assert mission.goals[1].params == {"x": [{"y": "${g1.n}"}]}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("${ghost.x}", ["Goal g2", "param /x/0", "${ghost.x}", "no goal ghost"]),
+        ("${g2}", ["Goal g2", "param /x/0", "own result"]),
+        ("${HOME", ["Goal g2", "param /x/0", "ends with a }"]),
+    ],
+)
+def test_a_reference_to_nothing_is_refused_with_what_to_write(text: str, words: list[str]) -> None:
+    verdict = refused(with_goals(GoalRequest(kind="a"), GoalRequest(kind="b", params={"x": [text]})))
+    assert verdict.reason == "bad_reference"
+    for word in [*words, '"$${"']:
+        assert word in verdict.text
+
+
+def test_a_circle_of_references_is_refused_and_names_them() -> None:
+    one = GoalRequest(kind="a", id="one", params={"x": "${two}"})
+    verdict = refused(with_goals(one, GoalRequest(kind="a", id="two", needs=("one",))))
+    assert verdict.reason == "cycle"
+    assert "one -> two -> one" in verdict.text or "two -> one -> two" in verdict.text
+    assert "Goal one uses ${two} in param /x." in verdict.asks
+    assert '"$${"' in verdict.asks
+
+
+def test_a_circle_of_needs_alone_says_nothing_of_references() -> None:
+    goals = (GoalRequest(kind="a", id="one", needs=("two",)), GoalRequest(kind="a", id="two", needs=("one",)))
+    assert refused(with_goals(*goals)).asks == ""
+
+
+def test_how_failures_are_met_and_how_many_goals_run_at_once_is_kept() -> None:
+    mission = planned(with_goals(GoalRequest(kind="a"), on_failure="continue", max_parallel=3))
+    assert (mission.on_failure, mission.max_parallel) == ("continue", 3)

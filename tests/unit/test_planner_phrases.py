@@ -119,3 +119,7 @@ def test_a_text_made_from_a_phrase_matches_it(words: list[str], data: st.DataObj
     values = [data.draw(WORD) for _ in words]
     text = " ".join(f"{word} {value}" for word, value in zip(words, values, strict=True))
     assert match(phrase, text) is not None
+
+
+def test_what_a_person_says_is_never_a_reference() -> None:
+    assert plan("say hello to ${g1.secret}", GREET) == (Goal(id="g1", kind="greet", params={"name": "$${g1.secret}"}),)

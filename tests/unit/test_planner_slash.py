@@ -129,3 +129,16 @@ def test_a_long_refusal_stays_short() -> None:
 )
 def test_hostile_quoting_is_over_at_once(text: str) -> None:
     assert slash.plan(ChatEvent(id="1", text=text), Kinds()) is not None
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("x=${g1.total}", "${g1.total}"),
+        ("x='${g1.total}'", "${g1.total}"),
+        ('x="about ${g1.total}, $${5}"', "about ${g1.total}, $${5}"),
+        ("x='[\"${g1}\", 2]'", ["${g1}", 2]),
+    ],
+)
+def test_a_reference_is_written_like_any_value(written: str, value: Any) -> None:
+    assert params(written) == {"x": value}

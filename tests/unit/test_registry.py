@@ -142,3 +142,39 @@ def test_the_decorator_without_its_kind_says_how_to_write_it(tmp_path: Path) -> 
     bare.write_text("from missions import goal\n@goal\ndef mine(): ...\n")
     with pytest.raises(SetupError, match=r'bare\.py:2: .*@goal\("mine"\)'):
         load_registry((str(bare),))
+
+
+@pytest.mark.parametrize(
+    ("known", "pending", "message"),
+    [
+        ({}, {"c"}, "no such param 'c'; it takes: a, b"),
+        ({}, {"b"}, "a: Field required"),
+        ({"a": "x"}, {"b"}, "a: Input"),
+        ({"a": 1, "bb": 2}, {"b"}, "no such param 'bb'; did you mean 'b'?"),
+    ],
+)
+def test_of_params_without_a_value_yet_the_names_are_checked(known: Any, pending: set[str], message: str) -> None:
+    with pytest.raises(BadParams, match=message):
+        handler(plain).check(known, frozenset(pending))
+
+
+def test_params_without_a_value_yet_are_not_missing() -> None:
+    handler(plain).check({"b": "x"}, frozenset({"a"}))
+    handler(plain).check({}, frozenset({"a", "b"}))
+
+
+def test_a_limit_that_cannot_be_meant_is_refused_with_its_place() -> None:
+    @goal("mail", concurrency_key="{server}")
+    def mail(host: str) -> None: ...
+
+    with pytest.raises(SetupError, match=r"test_registry\.py:\d+: concurrency_key .* 'server'.*; there are: host"):
+        Registry().add(mail)
+
+
+def test_a_key_without_a_number_means_one_at_once() -> None:
+    @goal("mail", concurrency_key="{host}")
+    def mail(host: str) -> None: ...
+
+    declared = handler(mail).limit
+    assert declared is not None
+    assert (declared.most, declared.key_of({"host": "a"})) == (1, "a")

@@ -88,3 +88,8 @@ def test_origins_are_bounded_and_forgotten() -> None:
     origins.forget("c")
     origins.forget("never there")
     assert len(origins) == 1
+
+
+def test_a_proposal_for_a_queue_without_executors_says_so() -> None:
+    assert "No executor of the queue default is known" in replies.accepted(mission(), unserved=True).text
+    assert "No executor" not in replies.accepted(mission()).text

@@ -209,3 +209,17 @@ def test_a_mission_that_is_over_asks_nothing() -> None:
         change(1, Status.CANCELLED, reason="user"),
     )
     assert [goal["question"] for goal in shown(view)["goals"]] == [None, None]
+
+
+def test_a_goal_that_was_never_tried_has_not_started() -> None:
+    goals = (Goal(id="a", kind="echo"), Goal(id="b", kind="echo"))
+    view = folded(
+        proposal(1, *goals),
+        change(1, Status.ACTIVE),
+        change(1, Status.ACTIVE, goal=GoalStatus(id="a", kind="echo", status="skipped", attempt=0)),
+        change(1, Status.ACTIVE, goal=GoalStatus(id="b", kind="echo", status="queued", attempt=0)),
+    )
+    assert [(goal.status, goal.attempt, goal.started_at) for goal in view.goals] == [
+        ("skipped", 0, None),
+        ("queued", 0, None),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contracts import references
 from contracts.messages import ChatEvent, Goal
 from services.orchestrator.kinds import Kinds
 from services.orchestrator.phrase import MAX_TEXT, Phrase, trim
@@ -21,7 +22,8 @@ def plan(event: ChatEvent, kinds: Kinds) -> tuple[Goal, ...] | Refused | None:
     phrase, params = best[0]
     if any((other.kind, theirs) != (phrase.kind, params) for other, theirs in best[1:]):
         return _ambiguous([phrase for phrase, _ in best])
-    return (Goal(id="g1", kind=phrase.kind, params=dict(params)),)
+    said = {name: references.escape(value) for name, value in params.items()}
+    return (Goal(id="g1", kind=phrase.kind, params=said),)  # what a person says is meant as it stands
 
 
 def _ambiguous(phrases: list[Phrase]) -> Refused:
