@@ -8,11 +8,12 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from contracts.lifecycle import TERMINAL
-from missions import journal_lines
+from missions import demo_work, journal_lines
 from missions.demo_stage import Stage, Step
 from missions.stack import Stack
 
@@ -20,18 +21,20 @@ from missions.stack import Stack
 _LEASE_S = "2"
 
 
-def run(tell: Callable[[str], None], data_dir: Path) -> list[Step]:
-    """Start a stack of its own on `data_dir`, do every step, stop it; return what was observed."""
+def run(tell: Callable[[str], None], data_dir: Path, show: str = "tour") -> list[Step]:
+    """Start a stack of its own on `data_dir`, do every step of a show, stop it; return what was observed."""
     began = time.monotonic()
     own = {name: None for name in os.environ if name.startswith("MISSIONS_")}  # the demo has its own settings
 
     def on_event(event: str, **values: object) -> None:
         tell(f"    {event}: {', '.join(f'{name} {value}' for name, value in values.items())}")
 
-    with Stack(data_dir, env={**own, "MISSIONS_LEASE_S": _LEASE_S}, on_event=on_event) as stack:
+    chosen = SHOWS[show]
+    env = {**own, "MISSIONS_LEASE_S": _LEASE_S}
+    with Stack(data_dir, goals=chosen.goals, env=env, on_event=on_event) as stack:
         tell(f"A nats-server and the three services run in {data_dir} ({time.monotonic() - began:.1f} s to start).")
         stage = Stage(stack, tell)
-        for title, act in STEPS.items():
+        for title, act in chosen.steps.items():
             with stage.step(title):
                 act(stage)
         return stage.steps
@@ -145,7 +148,14 @@ def executor_is_killed(stage: Stage) -> None:
     stage.check("missions in the journal without exactly one outcome", odd, [])
 
 
-STEPS: dict[str, Callable[[Stage], None]] = {
+class Show(NamedTuple):
+    """What is shown: steps in order, and the goals that they need."""
+
+    steps: Mapping[str, Callable[[Stage], None]]
+    goals: tuple[str, ...] = ()
+
+
+TOUR: dict[str, Callable[[Stage], None]] = {
     "A chat message creates a mission": chat_message,
     "An executor runs it": executor_runs,
     "The journal has the whole of it": journal_of_three,
@@ -154,6 +164,7 @@ STEPS: dict[str, Callable[[Stage], None]] = {
     "A mission of several goals": several_goals,
     "kill -9 of the executor in the middle of a mission": executor_is_killed,
 }
+SHOWS = {"tour": Show(TOUR), "work": Show(demo_work.STEPS, (demo_work.GOALS,))}
 
 
 def goals_done(stage: Stage, mission_id: str) -> list[str]:

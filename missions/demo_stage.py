@@ -85,6 +85,13 @@ class Stage:
             raise WaitOver(f"POST /chat/integrated answered {status}: {answer}")
         return str(answer["mission_id"])
 
+    def command(self, **command: Any) -> None:
+        """Say a command, as a chat event."""
+        status, answer = self.ask(
+            "POST", f"{self.stack.orchestrator_url}/chat/integrated", {"command": command, "conversation": CONVERSATION}
+        )
+        self.note(f"{command['kind']}: {answer}" if status != http.client.ACCEPTED else f"say {command['kind']}")
+
     def mission(self, mission_id: str) -> dict[str, Any]:
         """Return the mission as the whiteboard has it."""
         return self.get(f"/missions/{mission_id}")
@@ -106,6 +113,14 @@ class Stage:
             time.sleep(_POLL_S)
         return mission
 
+    def until(self, what: str, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds; raises `WaitOver`."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            if time.monotonic() > deadline:
+                raise WaitOver(f"after {PATIENCE_S:g} s still not so: {what}")
+            time.sleep(_POLL_S)
+
     def journal(self) -> list[bytes]:
         """Return every line of the journal."""
         return journal_lines.read(self.stack.journal.parent)
@@ -118,16 +133,20 @@ class Stage:
     @staticmethod
     def ask(method: str, url: str, body: Mapping[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """Ask over HTTP; return the status and the JSON that came back."""
-        parts = urlsplit(url)
-        connection = http.client.HTTPConnection(parts.netloc, timeout=PATIENCE_S)
-        try:
-            connection.request(
-                method, url[len(f"http://{parts.netloc}") :], msgspec.json.encode(body) if body else None
-            )
-            answer = connection.getresponse()
+        with answering(method, url, body) as answer:
             return answer.status, msgspec.json.decode(answer.read())
-        finally:
-            connection.close()
+
+
+@contextmanager
+def answering(method: str, url: str, body: Mapping[str, Any] | None = None) -> Iterator[http.client.HTTPResponse]:
+    """Ask over HTTP, and read the answer inside."""
+    netloc = urlsplit(url).netloc
+    connection = http.client.HTTPConnection(netloc, timeout=PATIENCE_S)
+    try:
+        connection.request(method, url[len(f"http://{netloc}") :], msgspec.json.encode(body) if body else None)
+        yield connection.getresponse()
+    finally:
+        connection.close()
 
 
 def described(observation: Observation) -> list[str]:

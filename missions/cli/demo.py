@@ -21,10 +21,16 @@ _NOT_OBSERVED = 1
 
 
 @click.command()
+@click.argument("show", type=click.Choice(["tour", "work"]), default="tour")
 @click.option("--keep", is_flag=True, help="Keep the directory with the journal, the broker's store and the logs.")
 @json_option
-def demo(keep: bool, as_json: bool) -> int:
-    """Show what Missions does, and check it: a chat message, retries, several goals, a kill -9.
+def demo(show: str, keep: bool, as_json: bool) -> int:
+    """Show what Missions does, and check it.
+
+    \b
+    tour  a chat message, retries, several goals, a kill -9 (the default)
+    work  ten goals: a retry, a kill -9 and a resume, a question to a person,
+          an artifact of 20 MiB; and a handler that is cancelled by force
 
     Starts a stack of its own in a temporary directory, on free ports. Exits 0 only if everything was observed as it
     should be; else says what was not, and keeps the directory.
@@ -32,6 +38,7 @@ def demo(keep: bool, as_json: bool) -> int:
     \b
     Examples:
       missions demo
+      missions demo work
       missions demo --json --keep
     """
     from missions import demo as product
@@ -40,7 +47,7 @@ def demo(keep: bool, as_json: bool) -> int:
     directory = product.temporary_directory()
     kept = True
     try:
-        steps = product.run(_silent if as_json else _show, directory)
+        steps = product.run(_silent if as_json else _show, directory, show)
         kept = keep or not all(step.ok for step in steps)
     except KeyboardInterrupt:
         kept = keep

@@ -10,6 +10,7 @@ import pytest
 from contracts import codec, ids, subjects, topology
 from contracts.lifecycle import Status
 from contracts.messages import ChatEvent, Command, Goal, Mission
+from services.executor.context import Context
 from services.executor.registry import goal
 from tests.support.broker import Broker, connected
 from tests.support.executing import executing
@@ -68,6 +69,28 @@ async def test_what_was_finished_is_kept_and_the_rest_runs_again(broker: Broker)
         mission = await proposal(broker, new)
         assert (mission.retry_of, mission.title, mission.requested_by) == (old, "two steps", "ann")
         assert (mission.conversation, mission.causation_id) == ("ops", "again")
+
+
+async def test_a_goal_whose_artifacts_go_with_the_old_mission_runs_again(broker: Broker) -> None:
+    ran: list[str] = []
+
+    @goal("draw")
+    def draw(ctx: Context) -> str:
+        ran.append(ctx.mission_id)
+        return ctx.artifact("drawing.svg", "<svg/>").name
+
+    @goal("large")
+    def large() -> str:
+        return "x" * 200_000
+
+    async with executing(broker.settings, draw, large):
+        goals = [Goal(id=name, kind=name) for name in ("draw", "large")]
+        old = await broker.propose(*goals, Goal(id="c", kind="fail", needs=("draw", "large")))
+        assert (await broker.outcome(old)).status is Status.FAILED
+        new = await retry(broker, old)
+        await broker.outcome(new)
+        assert ran == [old, new]
+        assert "kept" not in [record.reason for record in await broker.records(new)]
 
 
 async def test_a_retry_said_twice_is_one_mission(broker: Broker) -> None:
