@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from missions.nats_server import NatsServer
 from tests.support.docker_engine import why_no_engine
@@ -36,3 +37,10 @@ def nats_server(tmp_path: Path) -> Iterator[NatsServer]:
 def nats_url(nats_server: NatsServer) -> str:
     """Return the URL of this test's own nats-server."""
     return nats_server.url
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_come() -> Iterator[None]:
+    """Undo what a service that ran in the test's process did to logging."""
+    yield
+    structlog.reset_defaults()

@@ -46,7 +46,7 @@ def goals(kind: str | None, check: tuple[str, ...], nats_url: str | None, as_jso
 
 def _check(names: Sequence[str], kind: str | None, as_json: bool) -> int:
     from missions import goal_files
-    from services.executor.signature import Mistakes
+    from services.executor.declaring.signature import Mistakes
 
     try:
         found = goal_files.described(names)

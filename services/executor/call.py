@@ -8,8 +8,8 @@ from typing import Any
 
 from services.executor import result
 from services.executor.context import Context
-from services.executor.line import Facts, Line, Report
 from services.executor.registry import Handler
+from services.executor.reports.line import Facts, Line, Report
 
 
 @dataclass(frozen=True)

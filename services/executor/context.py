@@ -13,11 +13,12 @@ from msgspec import Raw
 
 from contracts import artifacts
 from contracts.messages import Artifact, LogLine, Progress
-from services.executor import asking, result, spool
-from services.executor.line import Facts, Kept, Line, Logged, Progressed
-from services.executor.logged import HandlerLog
+from services.executor import result
+from services.executor.reports import asking, spool
+from services.executor.reports.line import Facts, Kept, Line, Logged, Progressed
+from services.executor.reports.logged import HandlerLog
+from services.executor.reports.saves import Checkpointed
 from services.executor.runner import readable
-from services.executor.saves import Checkpointed
 
 _UNSET: Final[Any] = object()
 MAX_CHECKPOINT_BYTES = 64 * 1024

@@ -21,8 +21,8 @@ from services.executor.isolation.process import HandlerProcesses
 from services.executor.isolation.thread import HandlerThreads
 from services.executor.lease import Leases
 from services.executor.registry import Handler, Registry
+from services.executor.reports.spool import Spool
 from services.executor.runner import Outcome
-from services.executor.spool import Spool
 from services.executor.turns import Turns
 from services.runtime.bus import Bus
 from services.runtime.metrics import Metrics

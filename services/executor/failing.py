@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contracts.messages import Failure
 from services.executor import runner
-from services.executor.asking import Asks, suspension
 from services.executor.context import QuestionExpired, Reject
+from services.executor.reports.asking import Asks, suspension
+from services.executor.reports.uploads import NotKept
 from services.executor.result import BadResult, ResultTooLarge
-from services.executor.uploads import NotKept
 
 
 class GoalFailed(Exception):

@@ -16,8 +16,8 @@ import structlog
 from contracts.errors import Lost, MissionsError
 from contracts.messages import GoalStatus
 from services.executor.ledger import Cancelling
-from services.executor.line import Facts
 from services.executor.ownership import Attempt
+from services.executor.reports.line import Facts
 from services.executor.runner import PROGRESS
 from services.runtime.bus import ApiError, Bus
 from services.runtime.consumer import IN_PROGRESS

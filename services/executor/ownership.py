@@ -11,7 +11,7 @@ from contracts.errors import Lost, WriteError
 from contracts.lifecycle import Status
 from contracts.messages import GoalStatus, Mission
 from services.executor.ledger import Ledger
-from services.executor.line import Report, Told
+from services.executor.reports.line import Report, Told
 from services.executor.runner import DEADLINE_EXCEEDED, DETACHED, HANDLER_TIMEOUT, STOPPED, Outcome, Plan
 from services.runtime.incoming import Incoming
 

@@ -12,12 +12,12 @@ from msgspec import Raw
 from contracts.lifecycle import Status
 from contracts.messages import Goal, GoalStatus, Mission
 from services.executor import resolving, runner
-from services.executor.asking import Asks
+from services.executor.declaring.limits import Limit
 from services.executor.executor import Executor
 from services.executor.failing import GoalFailed
-from services.executor.limits import Limit
 from services.executor.ownership import Attempt
 from services.executor.registry import Handler
+from services.executor.reports.asking import Asks
 from services.executor.runner import Outcome
 from services.executor.suspending import note_questions, take_answers
 from services.executor.trying import checked_params, try_goal

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ValidationError
 from contracts.errors import ContractError, SetupError
 from contracts.ids import check_kind
 from contracts.messages import KindSpec, RetryPolicy
-from services.executor.limits import BadLimit, Limit, limit
-from services.executor.placement import Isolation, Placement
-from services.executor.signature import Mistakes, option_mistakes, phrase_option_mistakes, read, where
+from services.executor.declaring.limits import BadLimit, Limit, limit
+from services.executor.declaring.placement import Isolation, Placement
+from services.executor.declaring.signature import Mistakes, option_mistakes, phrase_option_mistakes, read, where
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -8,8 +8,9 @@ from functools import partial
 
 from contracts import subjects, topology
 from contracts.errors import SetupError
-from services.executor import announcing, attempt, kind_settings, loading
+from services.executor import announcing, attempt, loading
 from services.executor.executor import Executor
+from services.executor.outside import kind_settings
 from services.executor.registry import Registry
 from services.executor.watchdog import Watchdog
 from services.runtime import streams

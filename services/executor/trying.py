@@ -11,15 +11,15 @@ from msgspec import Raw
 from contracts.errors import ContractError, MissionsError
 from contracts.messages import Failure, Goal
 from services.executor import large, runner
-from services.executor.asking import Asks
 from services.executor.call import Call
-from services.executor.checkpoints import Checkpoints
 from services.executor.executor import Executor, Place
 from services.executor.failing import GoalFailed, reason_of
-from services.executor.line import Facts
 from services.executor.ownership import Attempt
 from services.executor.registry import Handler
-from services.executor.uploads import NotKept, Uploads
+from services.executor.reports.asking import Asks
+from services.executor.reports.checkpoints import Checkpoints
+from services.executor.reports.line import Facts
+from services.executor.reports.uploads import NotKept, Uploads
 
 log = structlog.get_logger()
 

@@ -10,7 +10,7 @@ from contracts.messages import Goal, RetryPolicy
 from missions.nats_server import NatsServer
 from services.executor.context import Context
 from services.executor.registry import goal
-from services.executor.saves import NotSaved
+from services.executor.reports.saves import NotSaved
 from tests.support.broker import Broker, connected
 from tests.support.eventually import eventually, eventually_sync
 from tests.support.executing import executing

@@ -9,7 +9,7 @@ import pytest
 
 from contracts.errors import SetupError
 from contracts.messages import Goal
-from services.executor import programs
+from services.executor.outside import programs
 from services.executor.service import serve
 from services.runtime.process import Stop
 from tests.support.broker import connected

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from contracts.messages import Goal, RetryPolicy
-from services.executor import http_call
 from services.executor.context import Context, Reject
-from services.executor.destinations import AllowList, Guard, Resolve, resolve
-from services.executor.http_answer import MAX_BODY_BYTES, CallFailed
-from services.executor.http_call import Call, perform
 from services.executor.kinds import http
-from services.executor.line import Facts, Report
+from services.executor.outside import http_call
+from services.executor.outside.destinations import AllowList, Guard, Resolve, resolve
+from services.executor.outside.http_answer import MAX_BODY_BYTES, CallFailed
+from services.executor.outside.http_call import Call, perform
+from services.executor.reports.line import Facts, Report
 from tests.support.broker import connected
 from tests.support.eventually import eventually
 from tests.support.executing import executing

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from contracts.errors import SetupError
-from services.executor import llm_endpoint
 from services.executor.context import Reject
-from services.executor.llm_call import ModelFailed
-from services.executor.llm_endpoint import Endpoint
+from services.executor.outside import llm_endpoint
+from services.executor.outside.llm_call import ModelFailed
+from services.executor.outside.llm_endpoint import Endpoint
 from services.runtime.settings import Settings
 from tests.support.chat_server import USAGE, ChatServer, chatting
 from tests.support.eventually import eventually

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from contracts.errors import SetupError
-from services.executor import mcp_call, mcp_servers
 from services.executor.context import Reject
-from services.executor.mcp_call import ServerFailed, ToolFailed
+from services.executor.outside import mcp_call, mcp_servers
+from services.executor.outside.mcp_call import ServerFailed, ToolFailed
 from tests.support.documented import ROOT
 from tests.support.eventually import eventually, eventually_sync
 from tests.support.kind_calls import KindCall

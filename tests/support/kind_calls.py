@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from services.executor.context import Context
-from services.executor.line import Facts, Report, Told
 from services.executor.loading import load_registry
+from services.executor.reports.line import Facts, Report, Told
 
 
 class KindCall:

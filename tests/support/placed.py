@@ -11,8 +11,8 @@ import msgspec
 
 from services.executor.call import Call
 from services.executor.executor import Place
-from services.executor.line import Facts, Report
 from services.executor.registry import Registry
+from services.executor.reports.line import Facts, Report
 
 
 def registry_of(*functions: Callable[..., Any]) -> Registry:

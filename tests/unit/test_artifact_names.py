@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from contracts import artifacts, ids
 from contracts.errors import InvalidIdentifier
 from contracts.messages import Artifact
-from services.executor import spool
-from services.executor.spool import Spool
+from services.executor.reports import spool
+from services.executor.reports.spool import Spool
 
 MISSION = ids.mission_id("test", "1")
 SHA = hashlib.sha256(b"").hexdigest()

@@ -10,7 +10,7 @@ from msgspec import Raw
 from contracts.messages import Progress
 from services.executor.isolation import frames
 from services.executor.isolation.frames import FromHandler, Garbled, Raised, Returned, Told, Unframer
-from services.executor.line import Progressed
+from services.executor.reports.line import Progressed
 from services.executor.runner import described
 
 MESSAGES: list[FromHandler] = [

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import SetupError
-from services.executor import programs
 from services.executor.context import Reject
 from services.executor.kinds.command import CommandFailed
-from services.executor.programs import Programs
+from services.executor.outside import programs
+from services.executor.outside.programs import Programs
 from tests.support.documented import ROOT
 from tests.support.eventually import eventually, eventually_sync
 from tests.support.kind_calls import KindCall

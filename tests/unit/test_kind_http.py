@@ -14,11 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.errors import SetupError
-from services.executor import http_answer, http_call
 from services.executor.context import Reject
-from services.executor.destinations import AllowList, Destination, Guard, Unresolved, is_public
-from services.executor.http_answer import CallFailed
 from services.executor.kinds import http as http_kinds
+from services.executor.outside import http_answer, http_call
+from services.executor.outside.destinations import AllowList, Destination, Guard, Unresolved, is_public
+from services.executor.outside.http_answer import CallFailed
 from services.executor.registry import Registry
 
 LIMIT = http_answer.MAX_BODY_BYTES

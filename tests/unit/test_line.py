@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from contracts.messages import Artifact, GoalStatus, LogLine, Progress, now
-from services.executor.line import Facts, Kept, Logged, Progressed, Report, Said
+from services.executor.reports.line import Facts, Kept, Logged, Progressed, Report, Said
 
 FACTS = Facts(mission_id="m", goal_id="g1", kind="k", attempt=1, fence=1)
 ARTIFACT = Artifact(name="a.txt", size_bytes=1, sha256="0" * 64)

@@ -8,7 +8,7 @@ import structlog
 from structlog.testing import capture_logs
 
 from contracts.messages import LogLine, now
-from services.executor.logged import MAX_BYTES, MAX_LINE, HandlerLog, LogBuffer
+from services.executor.reports.logged import MAX_BYTES, MAX_LINE, HandlerLog, LogBuffer
 
 
 class Unspeakable:

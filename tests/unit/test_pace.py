@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.executor.pace import Pace
+from services.executor.reports.pace import Pace
 
 
 def at_pace(*reached: tuple[float, float]) -> Pace:

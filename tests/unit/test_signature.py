@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import SetupError
+from services.executor.declaring.signature import Mistakes
 from services.executor.loading import load_registry
-from services.executor.signature import Mistakes
 
 HEAD = """from dataclasses import dataclass
 from typing import Annotated, AsyncIterator

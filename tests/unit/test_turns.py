@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.executor import turns as module
-from services.executor.limits import BadLimit, Limit, limit
+from services.executor.declaring.limits import BadLimit, Limit, limit
 from services.executor.turns import Turns
 from tests.support.eventually import eventually
 from tests.support.unhurried import unhurried

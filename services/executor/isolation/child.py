@@ -22,12 +22,12 @@ from typing import Any
 from msgspec import Raw
 
 from services.executor import call, failing, result, runner
-from services.executor.asking import suspension
 from services.executor.isolation import frames, linux
 from services.executor.isolation.frames import Begin, FromHandler, Job, Limits, StopWish
-from services.executor.line import Facts, Said
 from services.executor.registry import Handler
-from services.executor.saves import Checkpointed, NotSaved, Save, settle
+from services.executor.reports.asking import suspension
+from services.executor.reports.line import Facts, Said
+from services.executor.reports.saves import Checkpointed, NotSaved, Save, settle
 from services.runtime.process import new_event_loop
 
 _MB = 1024 * 1024

@@ -15,8 +15,8 @@ from msgspec import Raw, Struct
 
 from contracts.artifacts import MAX_RESULT_BYTES
 from contracts.messages import Failure, Question
-from services.executor.line import Facts, Said
-from services.executor.saves import Checkpointed
+from services.executor.reports.line import Facts, Said
+from services.executor.reports.saves import Checkpointed
 
 #: More than a result, a question or a line of a log can be.
 MAX_FRAME_BYTES = MAX_RESULT_BYTES + 64 * 1024

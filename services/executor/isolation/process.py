@@ -12,13 +12,13 @@ from pathlib import Path
 from contracts.errors import SetupError
 from services.executor import runner
 from services.executor.call import Call
+from services.executor.declaring.placement import Placement
 from services.executor.failing import GoalFailed
 from services.executor.isolation import frames
 from services.executor.isolation.frames import Begin, Ended, Limits, Source
 from services.executor.isolation.process_try import ProcessTry
 from services.executor.isolation.stopping import ends_in_time, ends_within_grace
 from services.executor.isolation.zygote_process import Zygote
-from services.executor.placement import Placement
 from services.executor.registry import Handler, Registry
 from services.runtime.settings import Settings
 

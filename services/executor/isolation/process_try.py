@@ -14,11 +14,11 @@ from functools import partial
 import structlog
 
 from services.executor import result, runner
-from services.executor.asking import Asks
 from services.executor.call import Call
 from services.executor.failing import GoalFailed, HandlerTraceback
 from services.executor.isolation import frames
 from services.executor.isolation.frames import Asked, Ended, Garbled, Limits, Raised, Returned, Saving, Told
+from services.executor.reports.asking import Asks
 
 log = structlog.get_logger()
 

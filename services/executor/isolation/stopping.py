@@ -11,7 +11,7 @@ from typing import Any
 
 from services.executor.call import Call
 from services.executor.isolation.handoff import Outcome
-from services.executor.line import Report
+from services.executor.reports.line import Report
 
 
 async def ends_in_time(future: asyncio.Future[Any], seconds: float) -> bool:

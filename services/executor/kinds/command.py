@@ -13,10 +13,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from services.executor import bounded, child_program, programs
-from services.executor.bounded import Kept
-from services.executor.child_program import Ended
 from services.executor.context import Context
+from services.executor.outside import bounded, child_program, programs
+from services.executor.outside.bounded import Kept
+from services.executor.outside.child_program import Ended
 from services.executor.registry import goal
 
 Word = Annotated[str, Field(max_length=4_096)]

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from services.executor import extras
 from services.executor.context import Context
+from services.executor.outside import extras
 from services.executor.registry import goal
 
 Url = Annotated[str, Field(max_length=4_096)]
@@ -22,7 +22,7 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 async def http_get(ctx: Context, url: Url, headers: Headers | None = None, timeout_s: Seconds = 30.0) -> dict[str, Any]:
     """Fetch a URL of a listed host: its status, some headers, and what it says, cut at 64 KB."""
     await extras.need(ctx.kind, "httpx2", extra="http")
-    from services.executor import http_call  # noqa: PLC0415 - only now: it imports httpx2
+    from services.executor.outside import http_call  # noqa: PLC0415 - only now: it imports httpx2
 
     headers_sent = http_call.request_headers(headers)
     return await http_call.perform(
@@ -43,7 +43,7 @@ async def http_request(  # noqa: PLR0913 - each is a param of the goal
 ) -> dict[str, Any]:
     """Send a request to a listed host, once unless the goal asks for retries; `json` or `body` is what it says."""
     await extras.need(ctx.kind, "httpx2", extra="http")
-    from services.executor import http_call  # noqa: PLC0415 - only now: it imports httpx2
+    from services.executor.outside import http_call  # noqa: PLC0415 - only now: it imports httpx2
 
     content, content_type = http_call.content_of(json_body, body)
     sent = http_call.request_headers(headers)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.executor import extras, llm_endpoint
 from services.executor.context import Context, Reject
+from services.executor.outside import extras, llm_endpoint
 from services.executor.registry import goal
 
 Text = Annotated[str, Field(max_length=200_000)]
@@ -44,7 +44,7 @@ async def llm(  # noqa: PLR0913 - each is a param of the goal
     endpoint = llm_endpoint.configured()
     model, max_tokens = endpoint.model(model), endpoint.tokens(max_tokens)
     await extras.need(ctx.kind, "openai", extra="llm")
-    from services.executor import llm_call  # noqa: PLC0415 - only now: it imports the SDK
+    from services.executor.outside import llm_call  # noqa: PLC0415 - only now: it imports the SDK
 
     question = llm_call.Question(model, talk, max_tokens, temperature, schema)
     return await llm_call.ask(endpoint, question, lambda count, tail: ctx.progress(count, note=tail))

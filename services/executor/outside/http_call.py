@@ -12,10 +12,10 @@ import httpx2
 
 from contracts import codec
 from contracts.errors import SetupError
-from services.executor import http_answer
 from services.executor.context import Reject
-from services.executor.destinations import AllowList, Destination, Guard
-from services.executor.http_answer import CallFailed
+from services.executor.outside import http_answer
+from services.executor.outside.destinations import AllowList, Destination, Guard
+from services.executor.outside.http_answer import CallFailed
 from services.runtime import settings
 
 _CONNECT_S = 5.0  # at each address

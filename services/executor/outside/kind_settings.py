@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from services.executor import mcp_servers
-from services.executor.llm_endpoint import Endpoint
-from services.executor.programs import Programs
+from services.executor.outside import mcp_servers
+from services.executor.outside.llm_endpoint import Endpoint
+from services.executor.outside.programs import Programs
 from services.runtime.settings import Settings
 
 

@@ -13,9 +13,9 @@ from openai.types.chat import ChatCompletionChunk
 
 from contracts import codec
 from contracts.errors import ContractError
-from services.executor.bounded import json_bytes
 from services.executor.context import Reject
-from services.executor.llm_endpoint import Endpoint
+from services.executor.outside.bounded import json_bytes
+from services.executor.outside.llm_endpoint import Endpoint
 
 _CONNECT_S = 10.0
 #: Between two pieces of an answer; a model may think for a while before the first.

@@ -17,9 +17,9 @@ import msgspec
 from msgspec import Struct
 
 from contracts.messages import Answer, Artifact, GoalStatus, LogLine, Progress
-from services.executor.logged import LogBuffer
-from services.executor.pace import Pace
-from services.executor.saves import Checkpointed, Saves
+from services.executor.reports.logged import LogBuffer
+from services.executor.reports.pace import Pace
+from services.executor.reports.saves import Checkpointed, Saves
 
 
 class Progressed(Struct, frozen=True, tag=True):

@@ -10,8 +10,8 @@ import httpx2
 
 from contracts import codec
 from contracts.errors import ContractError, TooLarge
-from services.executor import bounded
 from services.executor.context import Reject
+from services.executor.outside import bounded
 
 MAX_BODY_BYTES = 64 * 1024
 _MAX_HEADER_BYTES = 32 * 1024

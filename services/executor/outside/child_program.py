@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from services.executor import launcher
-from services.executor.bounded import Kept
+from services.executor.outside import launcher
+from services.executor.outside.bounded import Kept
 
 #: Between SIGTERM and SIGKILL.
 GRACE_S = 2.0

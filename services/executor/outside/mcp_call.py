@@ -15,10 +15,10 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.dispatcher import ProgressFnT
 from mcp.types import INVALID_PARAMS, METHOD_NOT_FOUND, CallToolResult, TextContent
 
-from services.executor.bounded import Kept
-from services.executor.child_program import launched
 from services.executor.context import Reject
-from services.executor.mcp_servers import Server
+from services.executor.outside.bounded import Kept
+from services.executor.outside.child_program import launched
+from services.executor.outside.mcp_servers import Server
 
 #: To start and to agree on a protocol; what a tool takes is up to the timeout of its goal.
 CONNECT_S = 30.0

@@ -9,8 +9,8 @@ import structlog
 
 from contracts import artifacts
 from contracts.errors import MissionsError
-from services.executor.line import Facts, Kept, Report
-from services.executor.spool import Spool
+from services.executor.reports.line import Facts, Kept, Report
+from services.executor.reports.spool import Spool
 from services.runtime.objects import Objects
 
 log = structlog.get_logger()

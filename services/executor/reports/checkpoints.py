@@ -10,9 +10,9 @@ from contracts.errors import Lost, MaybeStored, StreamFull, WriteError
 from contracts.messages import GoalStatus
 from services.executor import runner
 from services.executor.ledger import Cancelling
-from services.executor.line import Report
 from services.executor.ownership import Attempt
-from services.executor.saves import NotSaved, Save, settle
+from services.executor.reports.line import Report
+from services.executor.reports.saves import NotSaved, Save, settle
 from services.runtime.writer import pauses
 
 #: How long a checkpoint waits for a broker that is away; the time of the try ends it as well.

@@ -1,0 +1,1 @@
+"""What `@goal` was told, checked against the function before anything runs."""

@@ -1,0 +1,1 @@
+"""What handlers say, save, keep and ask while they run, on its way into records."""
