@@ -41,7 +41,7 @@ class BrokerFeed:
                 news.clear()
                 for stored in await self._after(last):
                     last[stored.subject] = stored.seq
-                    yield _record(stored)
+                    yield record_of(stored)
                 await _wait(news)
 
     async def mission(self, mission_id: str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _subjects(queue: str, mission_id: str) -> dict[str, int]:
     return {subjects.proposed(queue, mission_id): 0, subjects.status(queue, mission_id): 0}
 
 
-def _record(stored: Stored) -> Record:
+def record_of(stored: Stored) -> Record:
     """Return the record that a message of the stream is; what is not JSON is kept as text."""
     try:
         data = _decode(stored.data)

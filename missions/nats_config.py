@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from pathlib import PurePath
 
 HOST = "127.0.0.1"
 
@@ -16,16 +16,18 @@ FEATURE_FLAGS = {"js_ack_fc_v2": "false", "js_api_reply_v2": "false"}
 _LAZY_SYNC = '"2m"'  # the server's own default
 
 
-def render_config(data_dir: Path, *, port: int = 0, monitor_port: int = 0, sync_always: bool = True) -> str:
-    """Return the configuration of an embedded server on `data_dir`: one setting per line, loopback only.
+def render_config(
+    data_dir: PurePath, *, port: int = 0, monitor_port: int = 0, sync_always: bool = True, host: str = HOST
+) -> str:
+    """Return the configuration of a server on `data_dir`: one setting per line, loopback only unless told otherwise.
 
     For port 0 the server takes a free one and names it in `<data_dir>/nats-server_<pid>.ports`.
     """
     jetstream = JETSTREAM if sync_always else JETSTREAM | {"sync_interval": _LAZY_SYNC}
     return "\n".join(
         [
-            f'listen: "{HOST}:{port or -1}"',
-            f'http: "{HOST}:{monitor_port or -1}"',
+            f'listen: "{host}:{port or -1}"',
+            f'http: "{host}:{monitor_port or -1}"',
             f"ports_file_dir: {_quoted(data_dir)}",
             *_lines(SERVER),
             "jetstream {",
@@ -38,7 +40,7 @@ def render_config(data_dir: Path, *, port: int = 0, monitor_port: int = 0, sync_
     )
 
 
-def _quoted(path: Path) -> str:
+def _quoted(path: PurePath) -> str:
     return json.dumps(str(path), ensure_ascii=False)
 
 

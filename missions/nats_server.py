@@ -114,8 +114,10 @@ class NatsServer(ChildProcess):
             stale.unlink()
         with _private(self.data_dir / "nats.conf") as file:
             file.truncate(0)
-            ports = {"port": self.port, "monitor_port": self.monitor_port}
-            file.write(render_config(self.data_dir, sync_always=self._sync_always, **ports).encode())
+            config = render_config(
+                self.data_dir, port=self.port, monitor_port=self.monitor_port, sync_always=self._sync_always
+            )
+            file.write(config.encode())
         return self.data_dir / "nats.conf"
 
     def _wait_until_ready(self, log_start: int) -> None:

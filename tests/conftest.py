@@ -11,6 +11,8 @@ import structlog
 from missions.nats_server import NatsServer
 from tests.support.docker_engine import why_no_engine
 
+pytest.register_assert_rewrite("tests.support.conformance")  # a suite that others inherit
+
 HERE = Path(__file__).parent
 #: The marker of each folder; what is believed about NATS is looked up on a real server.
 TIERS = {"integration": "integration", "nats_facts": "integration", "e2e": "e2e", "docker": "docker"}

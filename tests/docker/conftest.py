@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,9 @@ os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # read at import;
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import HttpWaitStrategy
 
-CONF = Path(__file__).parents[2] / "deploy" / "nats.conf"
+ROOT = Path(__file__).parents[2]
+IMAGE = "missions:test"
+CONF = ROOT / "deploy" / "nats.conf"
 IN_CONTAINER = "/etc/nats/missions.conf"
 
 
@@ -33,6 +36,14 @@ class BrokerContainer(NamedTuple):
     def start(self) -> None:
         """Start it again, on the same port."""
         self.container.get_wrapped_container().start()
+
+
+@pytest.fixture(scope="session")
+def missions_image() -> str:
+    """Build our image from this tree, as `docker build` does for anybody, and return its name."""
+    command = ["docker", "build", "--quiet", "--file", "deploy/Dockerfile", "--tag", IMAGE, "."]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=900)
+    return IMAGE
 
 
 @pytest.fixture

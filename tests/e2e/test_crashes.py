@@ -15,12 +15,12 @@ from contracts import codec, subjects, topology
 from contracts.errors import Lost
 from contracts.lifecycle import Status
 from contracts.messages import ChatEvent, StatusRecord
+from missions.testing.history import History, histories
 from services.runtime.incoming import Incoming
 from services.runtime.writer import Writer
 from tests.support.chatter import mission_id, mixed
 from tests.support.drill import WITHIN_S, Drill, drill, running
 from tests.support.eventually import eventually
-from tests.support.history import History, histories
 from tests.support.placed import is_alive
 
 pytestmark = pytest.mark.timeout(180)

@@ -11,9 +11,9 @@ import pytest
 from contracts import codec, subjects, topology
 from contracts.lifecycle import Status
 from contracts.messages import ChatEvent
+from missions.testing.history import histories
 from tests.support.chatter import mission_id
 from tests.support.drill import drill
-from tests.support.history import histories
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -16,10 +16,11 @@ from contracts.errors import MissionsError
 from contracts.messages import ChatEvent
 from missions import Client
 from missions.stack import Stack
+from missions.testing import history
+from missions.testing.reading import whole_stream
 from missions.whiteboard import Whiteboard
 from services.runtime.bus import ApiError, Bus
 from services.runtime.incoming import Stored
-from tests.support import history
 from tests.support.eventually import eventually
 
 LEASE_S = 1.5
@@ -29,7 +30,6 @@ WITHIN_S = 60.0
 DRILL_GOALS = Path(__file__).parents[1] / "e2e" / "drill_goals.py"
 
 _SAYING_AT_ONCE = 20
-_READ_AT_ONCE = 200
 _DONE_WITH = (
     (topology.CHAT, topology.ORCHESTRATOR),
     (topology.MISSIONS, topology.ORCHESTRATOR),
@@ -100,14 +100,7 @@ class Drill:
 
     async def read(self, stream: str) -> list[Stored]:
         """Return a whole stream."""
-        bus = await self.bus()
-        state = await bus.stream_state(stream)
-        end = state.last_seq + 1
-        found: list[Stored | None] = []
-        for first in range(state.first_seq, end, _READ_AT_ONCE):
-            part = range(first, min(first + _READ_AT_ONCE, end))
-            found += await asyncio.gather(*(bus.message(stream, seq) for seq in part))
-        return [stored for stored in found if stored is not None]
+        return await whole_stream(await self.bus(), stream)
 
     async def until_over(self, missions: int) -> None:
         """Wait until so many missions are there and have ended."""

@@ -11,9 +11,9 @@ import pytest
 from contracts import codec, ids, subjects
 from contracts.lifecycle import Status
 from contracts.messages import Goal, Mission, Reply, now, status_record
+from missions.testing import history
 from services.runtime.incoming import Stored, rfc3339
 from services.whiteboard.record import GENESIS, Note, chain_hash, encode_line
-from tests.support import history
 
 EVENT = ("ops", "evt-1")
 MISSION = ids.mission_id(*EVENT)

@@ -99,6 +99,19 @@ def _assert_owners(history: History) -> None:
             assert owner.setdefault(attempt, record.actor) == record.actor, f"two owners of an attempt: {history}"
 
 
+def assert_no_work_after_fence(effects: Iterable[tuple[str, int]]) -> None:
+    """Check that no former owner did anything after the next one had begun.
+
+    `effects` are what handlers did, in the order in which it took effect, as (what it was done to, `ctx.fence`): rows
+    of your own database, lines of a file. For each thing the fences may only rise.
+    """
+    highest: dict[str, int] = {}
+    for number, (thing, fence) in enumerate(effects, 1):
+        known = highest.get(thing, 0)
+        assert fence >= known, f"effect {number}, on {thing}: fence {fence} after {known}, so its owner was fenced"
+        highest[thing] = fence
+
+
 def assert_one_outcome(records: Iterable[Stored]) -> None:
     """Check that every mission has ended: one terminal record, with its reason, and nothing after it."""
     for history in histories(records).values():

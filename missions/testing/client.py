@@ -1,0 +1,144 @@
+"""Speaking to a stack from a test that has no event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Unpack
+
+from contracts.errors import MissionsError, NotFound
+from contracts.lifecycle import TERMINAL, Status
+from missions.client import Client, EventFields
+from missions.records import Record
+from missions.testing import evidence
+from missions.testing.backend import Backend
+from missions.testing.local_executor import Handlers, LocalExecutor
+from missions.testing.portal import Portal
+from missions.testing.reading import follow_until, journalled, records_of, whole_stream
+from missions.testing.seen import Seen, seen
+from services.runtime.incoming import Stored
+
+WAIT_S = 30.0
+
+
+class UnexpectedStatus(AssertionError):
+    """A mission ended otherwise than a test expects; its notes tell the whole story."""
+
+
+class MissionsClient:
+    """Says chat events in one conversation and waits for what becomes of them.
+
+    What it raises carries, as notes, the mission's records, the state of the consumers and the tail of every log.
+    """
+
+    def __init__(
+        self,
+        portal: Portal,
+        client: Client,
+        backend: Backend,
+        *,
+        fields: EventFields,
+        queue: str,
+        local: LocalExecutor | None = None,
+    ) -> None:
+        self.conversation = fields["conversation"]
+        self.queue = queue  #: the one whose executors do what is said here, unless an event names another
+        self._fields = fields
+        self._portal = portal
+        self._client = client
+        self._backend = backend
+        self._local = local
+
+    def serve(self, *handlers: Handlers) -> None:
+        """Run these goals for this conversation, beside the stack's, in the test's own process.
+
+        So breakpoints, coverage and patches of the test reach them. Only a client with a queue of its own can.
+        """
+        if self._local is None:
+            raise MissionsError("this client speaks to the queue of the stack: name your goals with with_goals(…)")
+        self._local.start(*handlers)
+
+    def say(self, text: str | None = None, **fields: Unpack[EventFields]) -> str:
+        """Publish a chat event and return the id of its mission, once the broker has the event on disk."""
+        if self._local is not None:
+            self._local.start()
+        given: EventFields = {**self._fields, **fields}
+        with self.explained():
+            return self._portal.call(self._client.say(text, **given))
+
+    def wait(self, mission_id: str, *statuses: Status | str, seconds: float = WAIT_S) -> Seen:
+        """Return the mission once it is in one of these statuses; with none named: once it is over.
+
+        Raises `UnexpectedStatus` as soon as it is over otherwise, `WaitOver` when the time is.
+        """
+        wanted = frozenset(Status(status) for status in statuses) or TERMINAL
+        with self.explained(mission_id):
+            self._portal.call(follow_until(self._client, mission_id, wanted, seconds))
+            found = self.mission(mission_id)
+            if found.status not in wanted and found.is_over:
+                raise UnexpectedStatus(f"{found}, expected: {', '.join(sorted(wanted))}")
+            return found
+
+    def run(self, text: str | None = None, *, seconds: float = WAIT_S, **fields: Unpack[EventFields]) -> Seen:
+        """Say it, and return the mission when it is over, however it ended."""
+        return self.wait(self.say(text, **fields), seconds=seconds)
+
+    def mission(self, mission_id: str) -> Seen:
+        """Return a mission as it stands; raises `NotFound`."""
+        return seen(self._portal.call(self._client.mission(mission_id)))
+
+    def records(self, mission_id: str) -> list[Record]:
+        """Return the records of a mission so far, in the order of the stream."""
+        return self._portal.call(records_of(self._client, mission_id))
+
+    def after_record(self, number: int, mission_id: str, seconds: float = WAIT_S) -> list[Record]:
+        """Return when a mission has so many records: the moment at which a drill breaks something."""
+        with self.explained(mission_id):
+            return self._portal.call(follow_until(self._client, mission_id, TERMINAL, seconds, at_most=number))
+
+    def cancel(self, mission_id: str, reason: str = "") -> None:
+        """Ask for a mission to be cancelled; its outcome tells whether it was."""
+        with self.explained(mission_id):
+            self._portal.call(self._client.cancel(mission_id, reason))
+
+    def stream(self, name: str) -> list[Stored]:
+        """Return every message of a stream."""
+
+        async def read() -> list[Stored]:
+            return await whole_stream(await self._client.bus(), name)
+
+        return self._portal.call(read())
+
+    def until_journalled(self, seconds: float = WAIT_S) -> None:
+        """Wait until the whiteboard has journalled all that the stream holds; raises `WaitOver`."""
+        self._portal.call(journalled(self._client, seconds))
+
+    def explain(self, error: BaseException, mission_id: str | None = None) -> None:
+        """Let an exception carry what a reader of the failure needs."""
+        sections = [] if mission_id is None else [self._told(mission_id)]
+        evidence.add_notes(error, *sections, self._consumers(), *evidence.of_logs(self._backend))
+
+    @contextmanager
+    def explained(self, mission_id: str | None = None) -> Iterator[None]:
+        """Let what is raised inside carry what a reader of the failure needs."""
+        try:
+            yield
+        except (MissionsError, AssertionError) as error:
+            if not isinstance(error, NotFound):
+                self.explain(error, mission_id)
+            raise
+
+    def _told(self, mission_id: str) -> str:
+        try:
+            return evidence.of_records(mission_id, self.records(mission_id))
+        except MissionsError as error:
+            return f"-- missions: the records of {mission_id} cannot be read: {error}"
+
+    def _consumers(self) -> str:
+        async def look() -> str:
+            return await evidence.of_consumers(await self._client.bus(), self.queue)
+
+        try:
+            return self._portal.call(look())
+        except MissionsError as error:
+            return f"-- missions: the consumers cannot be seen: {error}"

@@ -1,0 +1,262 @@
+"""The stack in containers, with testcontainers: the broker's image, ours, and a network of their own."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from docker.errors import DockerException
+from testcontainers.core.container import DockerContainer
+from testcontainers.core.network import Network
+
+from contracts.errors import SetupError
+from contracts.subjects import DEFAULT_QUEUE
+from missions import __version__
+from missions.nats_config import render_config
+from missions.ports import Port
+from missions.testing.backend import READY_WITHIN_S, TAIL_BYTES, Unsupported, Wanted
+
+#: The environment wins over these, and `with_images(…)` over the environment.
+MISSIONS_IMAGE = ("TESTCONTAINERS_MISSIONS_IMAGE", f"missions:{__version__}")
+NATS_IMAGE = ("TESTCONTAINERS_NATS_IMAGE", "nats:2.15-alpine")
+
+_NATS_PORT, _MONITOR_PORT, _HTTP_PORT = 4222, 8222, 8080
+_ANYWHERE = "0.0.0.0"  # noqa: S104 - inside a container
+_HOST = "127.0.0.1"
+_CONF = "/etc/nats/missions.conf"
+_DATA = "/data"
+_LOOK_S = 0.05
+_ASK_S = 2.0
+_TAIL_LINES = 40
+
+
+class Containers:
+    """One container per part, on ports that outlive a restart. Every one is removed by `stop`, with or without Ryuk."""
+
+    queue = DEFAULT_QUEUE
+    owns_broker = True
+
+    def __init__(self, wanted: Wanted, *, missions_image: str | None = None, nats_image: str | None = None) -> None:
+        self.names = ["nats", "orchestrator", "whiteboard", *wanted.executor_names]
+        self._wanted = wanted
+        self._missions_image = missions_image or os.environ.get(*MISSIONS_IMAGE)
+        self._nats_image = nats_image or os.environ.get(*NATS_IMAGE)
+        self._network: Network | None = None
+        self._parts: dict[str, Part] = {}
+
+    @property
+    def nats_url(self) -> str:
+        """Where NATS clients on this machine connect."""
+        return f"nats://{self._parts['nats'].place(_NATS_PORT)}"
+
+    @property
+    def whiteboard_url(self) -> str | None:
+        """Where missions are asked for."""
+        return self._parts["whiteboard"].url(_HTTP_PORT)
+
+    @property
+    def orchestrator_url(self) -> str | None:
+        """Where chat events are posted."""
+        return self._parts["orchestrator"].url(_HTTP_PORT)
+
+    def start(self) -> None:
+        """Start all side by side and return when every one is ready; raises `SetupError`."""
+        try:
+            self._network = Network().create()
+            self._parts = {name: self._part(name) for name in self.names}
+            _together(self._parts.values(), Part.start)
+            _together(self._parts.values(), Part.await_ready)
+        except DockerException as error:
+            raise SetupError(_why(error, self._missions_image)) from error
+
+    def stop(self) -> None:
+        """Remove the containers, then their network."""
+        if self._parts:
+            _together(self._parts.values(), Part.remove)
+        if self._network is not None:
+            with suppress(DockerException):
+                self._network.remove()
+            self._network = None
+
+    def log(self, name: str) -> str:
+        """Return the end of what a container logged."""
+        return self._parts[name].log() if name in self._parts else ""
+
+    def kill(self, name: str) -> None:
+        """Crash a container by SIGKILL; it stays down, with its files, until `restart`."""
+        self._parts[name].wrapped.kill()
+
+    def restart(self, name: str) -> None:
+        """Start a container, after ending it in order if it runs, and wait until it is ready."""
+        self._parts[name].wrapped.restart(timeout=10)
+        for part in self._parts.values() if name == "nats" else [self._parts[name]]:
+            part.await_ready()
+
+    def pause(self, name: str) -> None:
+        """Freeze a container: the kernel's freezer, so no process of it notices."""
+        self._parts[name].wrapped.pause()
+
+    def resume(self, name: str) -> None:
+        """Let a frozen container go on."""
+        self._parts[name].wrapped.unpause()
+
+    def partition(self, name: str) -> None:
+        """Take a container off the network: to the others it is gone, and it lives."""
+        self._joined().disconnect(self._parts[name].wrapped, force=True)
+
+    def heal(self, name: str) -> None:
+        """Put a container back on the network, and wait until it is ready."""
+        self._joined().connect(self._parts[name].wrapped, aliases=[name])
+        for part in self._parts.values() if name == "nats" else [self._parts[name]]:
+            part.await_ready()
+
+    def journal(self, into: Path) -> Path:
+        """Copy the journal out of its container."""
+        chunks, _ = self._parts["whiteboard"].wrapped.get_archive(f"{_DATA}/journal")
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
+            archive.extractall(into, filter="data")
+        return into / "journal"
+
+    def _joined(self) -> Any:
+        if self._network is None:
+            raise Unsupported("the stack is not started")
+        return self._network._unwrap_network  # testcontainers has no word for leaving a network
+
+    def _part(self, name: str) -> Part:
+        if self._network is None:
+            raise Unsupported("the stack is not started")
+        if name == "nats":
+            part = Part(
+                name, self._nats_image, {_NATS_PORT, _MONITOR_PORT}, _MONITOR_PORT, "/healthz?js-enabled-only=true"
+            )
+            config = render_config(PurePosixPath(_DATA), host=_ANYWHERE, port=_NATS_PORT, monitor_port=_MONITOR_PORT)
+            part.container.with_copy_into_container(config.encode(), _CONF).with_command(["--config", _CONF])
+        else:
+            service = name.partition("-")[0]
+            part = Part(name, self._missions_image, {_HTTP_PORT}, _HTTP_PORT, "/readyz")
+            part.container.with_command([service]).with_envs(**self._environment(part))
+            if service == "executor":
+                for path, goals in self._goal_files():
+                    part.container.with_copy_into_container(goals, path)
+        part.container.with_network(self._network).with_network_aliases(name)
+        return part
+
+    def _goal_files(self) -> list[tuple[str, Path]]:
+        """Return the files with goals, and where they are in a container; modules are in the image, or nowhere."""
+        files = [Path(goals) for goals in self._wanted.goals if goals.endswith(".py")]
+        for file in files:
+            if not file.is_file():
+                raise SetupError(f"no such goals file: {file}")
+        return [(_place(file), file) for file in files]
+
+    def _environment(self, part: Part) -> dict[str, str]:
+        goals = [_place(Path(goals)) if goals.endswith(".py") else goals for goals in self._wanted.goals]
+        given = {
+            **self._wanted.environment,
+            "MISSIONS_NATS_URL": f"nats://nats:{_NATS_PORT}",
+            "MISSIONS_HTTP_HOSTS": ",".join([part.name, part.host]),
+            "MISSIONS_GOALS": ",".join(goals) or None,
+        }
+        return {name: value for name, value in given.items() if value is not None}
+
+
+class Part:
+    """One container, and where it is reached from this machine."""
+
+    def __init__(self, name: str, image: str, ports: set[int], health_port: int, health_path: str) -> None:
+        self.name = name
+        self.container = DockerContainer(image)
+        self.host = self._host()
+        self._health = (health_port, health_path)
+        # Held until the end, so that nobody else takes a port while the container that has it is down.
+        self._ports = {port: Port(_HOST, 0) for port in ports}
+        for inside, port in self._ports.items():
+            self.container.ports[str(inside)] = _published(self.host, port.number)
+
+    @property
+    def wrapped(self) -> Any:
+        """The container as the Docker client knows it."""
+        return self.container.get_wrapped_container()
+
+    def start(self) -> None:
+        """Start it, without waiting for it to be ready."""
+        self.container.start()
+
+    def place(self, port: int) -> str:
+        """Return host and port by which this machine reaches a port of the container."""
+        if self.container.get_docker_client().get_connection_mode().use_mapped_port:
+            return f"{self.host}:{self._ports[port].number}"
+        return f"{self.container.get_container_host_ip()}:{port}"
+
+    def url(self, port: int) -> str:
+        """Return the URL of an HTTP port."""
+        return f"http://{self.place(port)}"
+
+    def await_ready(self) -> None:
+        """Ask for its health until it is ready; raises `SetupError` once it has ended, or the time is over."""
+        port, path = self._health
+        deadline = time.monotonic() + READY_WITHIN_S
+        while (why := _unready(self.url(port) + path)) != "":
+            self.container.reload()
+            if self.container.status in {"exited", "dead"}:
+                raise SetupError(f"{self.name} did not start: {(self.log().splitlines() or ['it said nothing'])[-1]}")
+            if time.monotonic() > deadline:
+                raise SetupError(f"{self.name} is not ready after {READY_WITHIN_S:g} s: {why}")
+            time.sleep(_LOOK_S)
+
+    def log(self) -> str:
+        """Return the end of what it logged."""
+        try:
+            logged: bytes = self.wrapped.logs(tail=_TAIL_LINES)
+        except Exception as error:  # noqa: BLE001 - it was never made, or the engine is gone: a log is no reason to fail
+            return str(error)
+        return logged[-TAIL_BYTES:].decode(errors="replace")
+
+    def remove(self) -> None:
+        """Remove the container, running or not, and let go of its ports."""
+        with suppress(DockerException):
+            self.container.stop()
+        for port in self._ports.values():
+            port.release()
+
+    def _host(self) -> str:
+        return self.container.get_docker_client().host()
+
+
+def _published(host: str, port: int) -> Any:
+    """Return what a port is bound to: loopback, unless the engine is on another machine."""
+    return (_HOST, port) if host in {"localhost", _HOST} else port
+
+
+def _place(file: Path) -> str:
+    return f"/goals/{file.name}"
+
+
+def _unready(url: str) -> str:
+    try:
+        with urllib.request.urlopen(url, timeout=_ASK_S):  # noqa: S310 - of a container that we started
+            return ""
+    except OSError as error:
+        return str(error)
+
+
+def _together(parts: Iterable[Part], act: Callable[[Part], None]) -> None:
+    """Do it to all side by side; raises what the first raised, once all are done."""
+    with ThreadPoolExecutor() as threads:
+        for done in [threads.submit(act, part) for part in parts]:
+            done.result()
+
+
+def _why(error: DockerException, image: str) -> str:
+    text = str(error)
+    if image in text or "not found" in text.lower():
+        return f"{text}. Build our image in a clone: docker build -f deploy/Dockerfile -t {image} ."
+    return f"no Docker engine that works: {text}. The backend process needs none"

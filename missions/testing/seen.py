@@ -1,0 +1,62 @@
+"""A mission as a test sees it: what the whiteboard, or the broker, tells of it, with types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from contracts.lifecycle import TERMINAL, Core, Status
+from contracts.messages import Failure
+
+
+class SeenGoal(Struct, frozen=True, kw_only=True):
+    """One goal as it stands; `attempt` counts its tries."""
+
+    id: str
+    kind: str
+    status: str
+    attempt: int = 0
+    params: Any = None
+    result: Any = None
+    error: Failure | None = None
+    progress: Any = None
+
+
+class Seen(Struct, frozen=True, kw_only=True):
+    """A mission as it stands; `seq` is its last record, `attempt` the number of its owners so far."""
+
+    mission_id: str
+    status: Status
+    core: Core
+    phase: str = ""
+    reason: str = ""
+    title: str = ""
+    queue: str
+    conversation: str
+    requested_by: str = ""
+    attempt: int = 0
+    goals: tuple[SeenGoal, ...] = ()
+    result: Any = None
+    error: Failure | None = None
+    proposed_at: str | None = None
+    started_at: str | None = None
+    finished_at: str | None = None
+    seq: int = 0
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has its outcome."""
+        return self.status in TERMINAL
+
+    def __str__(self) -> str:
+        """Say what it is, and why."""
+        why = self.reason + (f": {self.error.message}" if self.error else "")
+        return f"mission {self.mission_id} is {self.status}" + (f" ({why})" if why else "")
+
+
+def seen(view: Mapping[str, Any]) -> Seen:
+    """Return what the client read, with types."""
+    return msgspec.convert(view, Seen)

@@ -1,0 +1,232 @@
+"""`MissionStack`: all of Missions for a test, wherever its parts run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from contracts import topology
+from contracts.errors import MissionsError, SetupError
+from missions.client import Client, EventFields
+from missions.testing import evidence
+from missions.testing.backend import Backend, BackendName, Wanted
+from missions.testing.client import MissionsClient
+from missions.testing.drills import Drills
+from missions.testing.local_executor import LocalExecutor
+from missions.testing.own_queue import forget_queue, new_token
+from missions.testing.portal import Portal
+
+#: What a killed orchestrator had in hand comes again after this time; in production it is longer.
+_REDELIVERY_S = 2
+_NANO = 1_000_000_000
+
+
+class MissionStack(Drills):
+    """Orchestrator, executors, whiteboard and a broker: `with MissionStack("goals.py") as stack`.
+
+    `backend` is where they run: `process` (an embedded broker and child processes, no Docker) or `containers`; what
+    exists already is joined by `MissionStack.attach`. What fails inside the block carries, as notes of the exception,
+    the tail of every log and where the consumers stand. A lease is 2 s here, so that drills are quick.
+    """
+
+    def __init__(
+        self,
+        *goals: str | Path,
+        backend: BackendName = "process",
+        executors: int = 1,
+        env: dict[str, str | None] | None = None,
+    ) -> None:
+        super().__init__()
+        self._wanted = Wanted(tuple(map(str, goals)), executors, env or {})
+        self._kind: BackendName = backend
+        self._options: dict[str, Any] = {}
+        self._running: _Running | None = None
+
+    @classmethod
+    def attach(
+        cls, nats_url: str, whiteboard_url: str | None = None, *goals: str | Path, orchestrator: bool = False
+    ) -> Self:
+        """Join a broker that somebody else runs, with a conversation, a queue and executors of its own on it.
+
+        Missions are read from the whiteboard, or without one from the broker. `orchestrator`: run one too, where
+        nobody does; several share the work.
+        """
+        stack = cls(*goals, backend="attach")
+        stack._options = {"nats_url": nats_url, "whiteboard_url": whiteboard_url, "orchestrator": orchestrator}
+        return stack
+
+    def with_goals(self, *goals: str | Path) -> Self:
+        """Add files or modules with goals."""
+        self._wanted = replace(self._wanted, goals=(*self._wanted.goals, *map(str, goals)))
+        return self
+
+    def with_executors(self, count: int) -> Self:
+        """Run so many executors: `executor`, `executor-2`, …."""
+        self._wanted = replace(self._wanted, executors=count)
+        return self
+
+    def with_env(self, **variables: str | None) -> Self:
+        """Tell the services more: `with_env(MISSIONS_LEASE_S="1")`; None takes a variable away."""
+        self._wanted = replace(self._wanted, env={**self._wanted.env, **variables})
+        return self
+
+    def with_images(self, *, missions: str | None = None, nats: str | None = None) -> Self:
+        """Run other images than the pinned ones; only the backend `containers` has any."""
+        named = {"missions_image": missions, "nats_image": nats}
+        self._options |= {name: image for name, image in named.items() if image}
+        return self
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if isinstance(error, Exception):
+                self.talk.explain(error)
+        finally:
+            self.stop()
+
+    @property
+    def nats_url(self) -> str:
+        """Where NATS clients connect."""
+        return self.backend.nats_url
+
+    @property
+    def whiteboard_url(self) -> str | None:
+        """Where missions are asked for; None on a broker that was joined without one."""
+        return self.backend.whiteboard_url
+
+    @property
+    def orchestrator_url(self) -> str | None:
+        """Where chat events are posted; None on a broker that was joined."""
+        return self.backend.orchestrator_url
+
+    def start(self) -> None:
+        """Start everything and return when it is ready; raises `SetupError` and leaves nothing behind."""
+        if self._running is not None:
+            raise SetupError("the stack is started already")
+        backend = _made(self._kind, self._wanted, self._options)
+        try:
+            backend.start()
+            self._running = _Running(backend)
+            self._running.begin()
+        except BaseException as error:
+            evidence.add_notes(error, *evidence.of_logs(backend))
+            self._running = None
+            backend.stop()
+            raise
+
+    def stop(self) -> None:
+        """End everything that was started."""
+        if self._running is not None:
+            running, self._running = self._running, None
+            self._hurt.clear()
+            running.end()
+
+    def client(self) -> Client:
+        """Return a client for an async test: `async with stack.client() as client`."""
+        return Client(self.nats_url, self.whiteboard_url, connect_s=10)
+
+    @contextmanager
+    def conversation(self, name: str = "") -> Iterator[MissionsClient]:
+        """Speak in a conversation of its own, to a queue of its own.
+
+        That queue is served from this process, by the goals of the stack and those of `serve(…)`.
+        """
+        running = self._started
+        queue = new_token()
+        local = LocalExecutor(self.nats_url, queue, self._wanted.goals)
+        try:
+            yield running.speaking({"conversation": name or queue, "queue": queue}, queue, local)
+        finally:
+            local.stop()
+            if local.used:
+                running.forget(queue)
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it runs."""
+        return self._running is not None
+
+    @property
+    def backend(self) -> Backend:
+        """The parts; raises `SetupError` before `start`."""
+        return self._started.backend
+
+    @property
+    def talk(self) -> MissionsClient:
+        """The client that speaks to the stack's own executors."""
+        return self._started.talk
+
+    @property
+    def _started(self) -> _Running:
+        if self._running is None:
+            raise SetupError("the stack is not started: use it as a context manager, or call start()")
+        return self._running
+
+
+def _made(kind: BackendName, wanted: Wanted, options: dict[str, Any]) -> Backend:
+    """Make a backend, importing only what it needs."""
+    if kind == "process":
+        from missions.testing.processes import Processes  # noqa: PLC0415
+
+        return Processes(wanted)
+    if kind == "containers":
+        from missions.testing.containers import Containers  # noqa: PLC0415 - testcontainers takes half a second
+
+        return Containers(wanted, **options)
+    if "nats_url" not in options:
+        raise SetupError("attach to what? MissionStack.attach(nats_url)")
+    from missions.testing.attached import Attached  # noqa: PLC0415
+
+    return Attached(wanted, **options)
+
+
+class _Running:
+    """A started backend, and our connection to it."""
+
+    def __init__(self, backend: Backend) -> None:
+        self.backend = backend
+        self.portal = Portal()
+        self.client = Client(backend.nats_url, backend.whiteboard_url, connect_s=10)
+        token = new_token()
+        own: EventFields = (
+            {"conversation": token} if backend.owns_broker else {"conversation": token, "queue": backend.queue}
+        )
+        self.talk = self.speaking(own, backend.queue)
+
+    def speaking(self, fields: EventFields, queue: str, local: LocalExecutor | None = None) -> MissionsClient:
+        return MissionsClient(self.portal, self.client, self.backend, fields=fields, queue=queue, local=local)
+
+    def begin(self) -> None:
+        if self.backend.owns_broker:
+            self.portal.call(_redeliver_soon(self.client))
+
+    def forget(self, queue: str) -> None:
+        async def forget() -> None:
+            await forget_queue(await self.client.bus(), queue)
+
+        with suppress(MissionsError):  # the broker is away
+            self.portal.call(forget())
+
+    def end(self) -> None:
+        try:
+            with suppress(MissionsError):
+                self.portal.call(self.client.close())
+            self.portal.close()
+        finally:
+            self.backend.stop()
+
+
+async def _redeliver_soon(client: Client) -> None:
+    """Let what a killed orchestrator had in hand come again soon."""
+    bus = await client.bus()
+    for spec in topology.CONSUMERS:
+        if spec.config["ack_policy"] == "explicit":
+            config = spec.config | {"ack_wait": _REDELIVERY_S * _NANO}
+            await bus.api(f"CONSUMER.CREATE.{spec.stream}.{spec.name}", {"stream_name": spec.stream, "config": config})

@@ -1,0 +1,78 @@
+"""`MissionStack` on processes, and attached to a stack that runs already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from contracts.errors import SetupError
+from missions.nats_server import NatsServer
+from missions.readiness import NotReady
+from missions.testing import MissionStack, Unsupported
+from tests.support.conformance import KIT_GOALS, Conformance, OwnConformance
+
+pytestmark = pytest.mark.timeout(120)
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[MissionStack]:
+    with MissionStack(KIT_GOALS) as stack:
+        yield stack
+
+
+class TestProcesses(OwnConformance):
+    @pytest.fixture
+    def stack(self, processes: MissionStack) -> MissionStack:
+        return processes
+
+    def test_a_process_cannot_be_cut_off(self, stack: MissionStack) -> None:
+        with pytest.raises(Unsupported, match="containers"):
+            stack.partition("executor")
+
+
+@pytest.mark.parametrize("reads", ["whiteboard", "broker"])
+class TestAttached(Conformance):
+    @pytest.fixture
+    def stack(self, processes: MissionStack, reads: str) -> Iterator[MissionStack]:
+        url = processes.whiteboard_url if reads == "whiteboard" else None
+        with MissionStack.attach(processes.nats_url, url).with_goals(KIT_GOALS) as stack:
+            yield stack
+
+
+def test_a_bare_broker_needs_an_orchestrator_and_is_told_so(nats_server: NatsServer) -> None:
+    with pytest.raises(SetupError, match="orchestrator=True"):
+        MissionStack.attach(nats_server.url).start()
+    with MissionStack.attach(nats_server.url, orchestrator=True) as stack:
+        assert stack.names == ["orchestrator", "executor"]
+        assert stack.run("/run echo text=hi").result == "hi"
+
+
+def test_what_was_attached_takes_its_queue_away_again(processes: MissionStack) -> None:
+    with MissionStack.attach(processes.nats_url) as stack:
+        durable = f"executor-{stack.backend.queue}"
+        stack.run("/run echo text=hi")
+    with processes.conversation() as talk:
+        notes = Exception()
+        talk.explain(notes)
+    assert not [note for note in notes.__notes__ if durable in note]
+
+
+def test_a_start_that_fails_shows_the_logs_and_leaves_nothing() -> None:
+    stack = MissionStack().with_env(MISSIONS_NO_SUCH_SETTING="1")
+    with pytest.raises(NotReady) as failure:
+        stack.start()
+    assert "MISSIONS_NO_SUCH_SETTING" in "\n".join(failure.value.__notes__)
+    assert not stack.is_started
+
+
+def test_executors_and_settings_are_as_asked() -> None:
+    with MissionStack().with_executors(2).with_env(MISSIONS_GOAL_TIMEOUT_S="0.2") as stack:
+        assert stack.names == ["nats", "orchestrator", "whiteboard", "executor", "executor-2"]
+        assert stack.run("/run sleep seconds=60").reason == "handler_timeout"
+
+
+def test_what_fails_inside_the_block_carries_the_logs() -> None:
+    with pytest.raises(ZeroDivisionError) as failure, MissionStack():
+        raise ZeroDivisionError
+    assert "log of whiteboard" in "\n".join(failure.value.__notes__)
