@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from docker.errors import DockerException
+from docker.errors import APIError, DockerException
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 
@@ -256,7 +256,6 @@ def _together(parts: Iterable[Part], act: Callable[[Part], None]) -> None:
 
 
 def _why(error: DockerException, image: str) -> str:
-    text = str(error)
-    if image in text or "not found" in text.lower():
-        return f"{text}. Build our image in a clone: docker build -f deploy/Dockerfile -t {image} ."
-    return f"no Docker engine that works: {text}. The backend process needs none"
+    if isinstance(error, APIError):
+        return f"{error}. Build our image in a clone: docker build -f deploy/Dockerfile -t {image} ."
+    return f"no Docker engine that works: {error}. The backend process needs none"

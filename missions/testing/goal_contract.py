@@ -16,7 +16,8 @@ from missions.testing.seen import Seen
 from missions.testing.stack import MissionStack
 from services.executor.result import encoded
 
-_SHORTEST_S = 0.02
+#: A try that is to be late gets half of what it needs, within these bounds.
+_SHORTEST_S, _LONGEST_S = 0.02, 0.2
 _ONCE = {"max_attempts": 1}
 _TWICE = {"max_attempts": 2, "backoff_s": 0.01}
 
@@ -36,7 +37,7 @@ class GoalReport(Struct, frozen=True, kw_only=True):
     cancel: str
 
 
-def check_goal(
+def check_goal(  # noqa: PLR0913 - what may differ from handler to handler, each by its name
     handler: Callable[..., Any],
     params: Mapping[str, Any] | None = None,
     *,
@@ -44,6 +45,7 @@ def check_goal(
     effects: Effects | None = None,
     same_result: bool = True,
     seconds: float = 10.0,
+    stop_within: float = 1.0,
 ) -> GoalReport:
     """Take a handler marked with `@goal` through what every handler meets; raise `AssertionError` at the first fault.
 
@@ -51,15 +53,17 @@ def check_goal(
     - **redelivery**: its result is lost, as if its owner had died then, and it runs again: with the same result, unless
       `same_result` is false, and where `effects` counts them, with the effects of one run.
     - **progress**: what it reports never goes back, nor beyond its total.
-    - **timeout** and **cancel**: told to stop in the middle, it is over within `seconds`.
+    - **timeout** and **cancel**: told to stop in the middle, it is over `stop_within` seconds later.
 
-    It runs four times with the same `params`, in this process. Without a stack to run `on`, one is started for it.
+    It runs four times with the same `params`, in this process, for at most `seconds` each. Without a stack to run `on`,
+    one is started for it.
     """
     if on is None:
         with MissionStack() as stack:
-            return check_goal(handler, params, on=stack, effects=effects, same_result=same_result, seconds=seconds)
+            options: dict[str, Any] = {"effects": effects, "same_result": same_result, "seconds": seconds}
+            return check_goal(handler, params, on=stack, stop_within=stop_within, **options)
     with on.conversation() as talk:
-        trial = _Trial(Probe(handler), talk, dict(params or {}), effects or (lambda: 0), seconds)
+        trial = _Trial(Probe(handler), talk, dict(params or {}), effects or (lambda: 0), (seconds, stop_within))
         talk.serve(trial.probe.handler)
         began = time.monotonic()
         completed = trial.completes()
@@ -70,7 +74,7 @@ def check_goal(
             seconds=took,
             progress=trial.reports_progress(),
             redelivery=trial.bears_redelivery(same_result=same_result),
-            timeout=trial.stops_when_late(took / 2),
+            timeout=trial.stops_when_late(min(max(took / 2, _SHORTEST_S), _LONGEST_S)),
             cancel=trial.stops_when_cancelled(),
         )
 
@@ -79,13 +83,13 @@ class _Trial:
     """One handler and one set of params, run again and again."""
 
     def __init__(
-        self, probe: Probe, talk: MissionsClient, params: dict[str, Any], effects: Effects, seconds: float
+        self, probe: Probe, talk: MissionsClient, params: dict[str, Any], effects: Effects, limits: tuple[float, float]
     ) -> None:
         self.probe = probe
         self._talk = talk
         self._params = params
         self._effects = effects
-        self._seconds = seconds
+        self._seconds, self._stop_within = limits
         self._of_one_run = 0
 
     def completes(self) -> Seen:
@@ -122,7 +126,7 @@ class _Trial:
 
     def stops_when_late(self, timeout_s: float) -> str:
         """Give it less time than it needs."""
-        mission_id = self._begin(_ONCE, timeout_s=max(timeout_s, _SHORTEST_S))
+        mission_id = self._begin(_ONCE, timeout_s=timeout_s)
         return self._stopped(mission_id, "its time was over")
 
     def stops_when_cancelled(self) -> str:
@@ -134,9 +138,9 @@ class _Trial:
 
     def _stopped(self, mission_id: str, because: str) -> str:
         outcome = self._talk.wait(mission_id, seconds=self._seconds)
-        assert self.probe.await_end(self._seconds), (
-            f"{self.probe.kind}: still runs {self._seconds:g} s after {because}: let it look at ctx.cancelled now and "
-            "then, or make it async"
+        assert self.probe.await_end(self._stop_within), (
+            f"{self.probe.kind}: still runs {self._stop_within:g} s after {because}: let it look at ctx.cancelled "
+            "now and then, or make it async"
         )
         return "was over before that" if outcome.status is Status.COMPLETED else f"stopped: {outcome.reason}"
 

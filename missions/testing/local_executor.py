@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import structlog
+
 from contracts.errors import SetupError
 from services.executor.embedded import BackgroundExecutor, start_executor_background
 from services.runtime.settings import load
@@ -27,6 +29,7 @@ class LocalExecutor:
     def start(self, *handlers: Handlers) -> None:
         """Start it; raises `SetupError` where it runs already and is given more goals."""
         if self._running is None:
+            _log_plainly()
             self._running = start_executor_background(goals=handlers, settings=self._settings)
         elif handlers:
             raise SetupError("serve(…) comes first: something was said already, so its executor runs")
@@ -35,3 +38,12 @@ class LocalExecutor:
         """End it; what still runs is handed back."""
         if self._running is not None:
             self._running.stop()
+
+
+def _log_plainly() -> None:
+    """Let what the executor logs be read in a test's output, unless the test's process has its own way to log."""
+    if not structlog.is_configured():
+        render = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+        structlog.configure(
+            processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, render]
+        )

@@ -1,0 +1,198 @@
+"""The pytest plugin as somebody's project uses it: pytest runs in a process and a folder of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.documented import ROOT
+
+pytestmark = pytest.mark.timeout(180)
+
+PAGE = ROOT / "docs" / "testing.md"
+HEAVY = {"nats", "pydantic", "starlette", "uvicorn", "structlog", "msgspec", "testcontainers", "click"}
+
+
+class Project:
+    """A folder with tests, and pytest run in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+
+    def write(self, name: str, text: str) -> None:
+        (self.folder / name).write_text(text)
+
+    def pytest(self, *options: str) -> tuple[int, str]:
+        """Run pytest as it comes, with our plugin alone beside it; return its exit code and what it printed."""
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio", *options]
+        command += [] if "-n" in options else ["-p", "no:xdist"]
+        env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+        ran = subprocess.run(
+            command, cwd=self.folder, env=env, capture_output=True, text=True, timeout=120, check=False
+        )
+        return ran.returncode, ran.stdout + ran.stderr
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def test_a_project_that_has_no_use_for_it_imports_nothing(project: Project) -> None:
+    project.write(
+        "test_nothing.py", f"import sys\ndef test_it() -> None:\n    assert not {HEAVY!r} & set(sys.modules)\n"
+    )
+    code, said = project.pytest("-q", "--strict-markers", "--strict-config")
+    assert code == 0, said
+    assert "warning" not in said
+
+
+def test_the_help_says_what_can_be_chosen(project: Project) -> None:
+    _, said = project.pytest("--help")
+    for option in ("--missions-backend", "--missions-image", "--missions-nats-url", "--missions-goals"):
+        assert option in said
+
+
+GOALS = """
+from missions import goal
+
+@goal("count")
+def count(text: str) -> int:
+    return len(text.split())
+"""
+TESTS = """
+import pytest
+
+from missions import goal
+from missions.testing import MissionsClient, MissionStack, Unsupported
+
+@goal("reverse")
+def reverse(text: str) -> str:
+    return text[::-1]
+
+def test_a_goal_of_the_project(missions_client: MissionsClient) -> None:
+    assert missions_client.run("/run count text='a b'").result == 2
+
+def test_a_goal_of_the_test(missions_client: MissionsClient) -> None:
+    missions_client.serve(reverse)
+    assert missions_client.run("/run reverse text=abc").result == "cba"
+
+@pytest.mark.missions_drill
+def test_a_drill_leaves_it_broken(missions_stack: MissionStack) -> None:
+    missions_stack.kill("executor")
+    missions_stack.pause("orchestrator")
+
+def test_the_next_one_finds_it_whole(missions_stack: MissionStack) -> None:
+    assert missions_stack.run("/run count text=a").result == 1
+"""
+
+
+@pytest.mark.parametrize("options", [(), ("-n", "2", "-p", "xdist")], ids=["alone", "xdist"])
+def test_the_fixtures_do_what_they_say(project: Project, options: tuple[str, ...]) -> None:
+    project.write("goals.py", GOALS)
+    project.write("test_it.py", TESTS)
+    code, said = project.pytest("-q", "--strict-markers", "--missions-goals", "goals.py", *options)
+    assert code == 0, said
+    assert "4 passed" in said
+
+
+def test_goals_may_stand_in_the_configuration(project: Project) -> None:
+    project.write("goals.py", GOALS)
+    project.write("test_it.py", TESTS)
+    with (project.folder / "pytest.ini").open("a") as settings:
+        settings.write("missions_goals = goals.py\n")
+    code, said = project.pytest("-q", "-k", "of_the_project")
+    assert code == 0, said
+
+
+def test_an_unknown_backend_is_refused_with_the_known_ones(project: Project) -> None:
+    project.write("test_it.py", TESTS)
+    _, said = project.pytest("-q", "-k", "of_the_project", "--missions-backend", "kubernetes")
+    assert "known: process, containers, attach" in said
+    _, said = project.pytest("-q", "-k", "of_the_project", "--missions-backend", "attach")
+    assert "--missions-nats-url" in said
+
+
+CONTRACT = """
+import asyncio, time
+
+import pytest
+
+from missions import Context, goal
+from missions.testing import check_goal
+
+done = []
+
+@goal("good", timeout=5)
+async def good(ctx: Context, rows: int) -> dict[str, int]:
+    for row in range(rows):
+        ctx.progress(row, rows)
+        await asyncio.sleep(0.02)
+    if ctx.idempotency_key not in done:
+        done.append(ctx.idempotency_key)
+    return {"rows": rows}
+
+@goal("deaf")
+def deaf() -> None:
+    time.sleep(2)
+
+@goal("doubles")
+def doubles() -> None:
+    done.append("again")
+
+@goal("moody")
+def moody() -> float:
+    return time.time()
+
+@goal("unwritable")
+def unwritable() -> object:
+    return object()
+
+@goal("backwards")
+def backwards(ctx: Context) -> None:
+    ctx.progress(2, 3)
+    ctx.progress(1, 3)
+
+def test_good(missions_stack) -> None:
+    report = check_goal(good, {"rows": 20}, on=missions_stack, effects=lambda: len(done))
+    assert report.result == {"rows": 20}
+    assert report.progress == "reported 20 times"
+    assert report.redelivery == "ran twice with one result"
+    assert report.timeout == "stopped: handler_timeout"
+    assert report.cancel == "stopped: user"
+
+@pytest.mark.parametrize(("handler", "fault"), [
+    (deaf, "deaf: still runs 0.5 s after its time was over"),
+    (doubles, "doubles: run again it had 2 effects, 1 in one run"),
+    (moody, "moody: run again it returned"),
+    (unwritable, "bad_result"),
+    (backwards, "backwards: progress goes back from 2 to 1"),
+])
+def test_bad(missions_stack, handler, fault) -> None:
+    with pytest.raises(AssertionError, match=fault):
+        check_goal(handler, on=missions_stack, effects=lambda: len(done), stop_within=0.5)
+
+def test_different_results_may_be_meant(missions_stack) -> None:
+    assert check_goal(moody, on=missions_stack, same_result=False).redelivery == "ran twice with two results"
+
+def test_what_is_no_goal_is_refused(missions_stack) -> None:
+    with pytest.raises(Exception, match="mark it with @goal"):
+        check_goal(len, on=missions_stack)
+"""
+
+
+def test_the_contract_of_a_goal_finds_each_fault(project: Project) -> None:
+    project.write("test_it.py", CONTRACT)
+    code, said = project.pytest("-q")
+    assert code == 0, said
+
+
+def test_a_goal_can_be_checked_without_a_stack(project: Project) -> None:
+    check = "from missions.testing import check_goal\ndef test_it():\n    assert check_goal(count, {'text': 'a'}).result == 1\n"
+    project.write("test_it.py", GOALS + check)
+    code, said = project.pytest("-q")
+    assert code == 0, said
