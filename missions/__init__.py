@@ -5,10 +5,14 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from missions import beside
+
 if TYPE_CHECKING:
     from missions.client import Client
     from services.executor.context import Context, QuestionExpired, Reject
     from services.executor.registry import goal
+
+beside.install()
 
 __version__ = "0.1.0"
 

@@ -21,15 +21,15 @@ _ASK_WITHIN_S = 1.0
 
 
 class ServiceProcess(ChildProcess):
-    """`python -m services.<service>` on `port`, logging to `log_file`. It ends with the thread that called `start`."""
+    """One of our services on `port`, logging to `log_file`. It ends with the thread that called `start`."""
 
     def __init__(self, service: str, port: Port, env: Mapping[str, str], log_file: Path) -> None:
         self.port = port
         self.log_file = log_file
-        self._command = [sys.executable, "-P", "-m", f"services.{service}"]
+        self._command = [sys.executable, "-P", "-m", "missions.serve", service]
         self._env = {**env, "MISSIONS_HTTP_HOST": port.host, "MISSIONS_HTTP_PORT": str(port.number)}
         self._log_start = 0
-        super().__init__(self._command[-1])
+        super().__init__(f"services.{service}")
 
     def start(self) -> None:
         """Start the process, without waiting for it to be ready; raises `SetupError`."""
@@ -46,7 +46,7 @@ class ServiceProcess(ChildProcess):
                     start_new_session=True,  # Ctrl-C is for its owner, who ends it in order
                 )
         except OSError as error:
-            raise SetupError(f"cannot start {self._command[-1]}: {error}") from error
+            raise SetupError(f"cannot start {self._what}: {error}") from error
 
     def unready(self) -> str:
         """Return why the service is not ready, or nothing when it is: what `/readyz` says."""

@@ -62,7 +62,7 @@ def check_goal(  # noqa: PLR0913 - what may differ from handler to handler, each
         with MissionStack() as stack:
             options: dict[str, Any] = {"effects": effects, "same_result": same_result, "seconds": seconds}
             return check_goal(handler, params, on=stack, stop_within=stop_within, **options)
-    with on.conversation() as talk:
+    with on.conversation(goals=False) as talk:
         trial = _Trial(Probe(handler), talk, dict(params or {}), effects or (lambda: 0), (seconds, stop_within))
         talk.serve(trial.probe.handler)
         began = time.monotonic()

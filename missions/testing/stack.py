@@ -133,14 +133,14 @@ class MissionStack(Drills):
         return Client(self.nats_url, self.whiteboard_url, connect_s=10)
 
     @contextmanager
-    def conversation(self, name: str = "") -> Iterator[MissionsClient]:
+    def conversation(self, name: str = "", *, goals: bool = True) -> Iterator[MissionsClient]:
         """Speak in a conversation of its own, to a queue of its own.
 
-        That queue is served from this process, by the goals of the stack and those of `serve(…)`.
+        That queue is served from this process, by those of `serve(…)` and, unless `goals` is false, the stack's.
         """
         running = self._started
         queue = new_token()
-        local = LocalExecutor(self.nats_url, queue, self._wanted.goals)
+        local = LocalExecutor(self.nats_url, queue, self._wanted.goals if goals else ())
         try:
             yield running.speaking({"conversation": name or queue, "queue": queue}, queue, local)
         finally:

@@ -192,7 +192,7 @@ def test_the_contract_of_a_goal_finds_each_fault(project: Project) -> None:
 
 
 def test_a_goal_can_be_checked_without_a_stack(project: Project) -> None:
-    check = "from missions.testing import check_goal\ndef test_it():\n    assert check_goal(count, {'text': 'a'}).result == 1\n"
-    project.write("test_it.py", GOALS + check)
+    check = "def test_it():\n    assert check_goal(count, {'text': 'a'}).result == 1\n"
+    project.write("test_it.py", "from missions.testing import check_goal\n" + GOALS + check)
     code, said = project.pytest("-q")
     assert code == 0, said

@@ -1,0 +1,3 @@
+"""What the business does; nothing of Missions, although Missions has a package of this name too."""
+
+CURRENCY = "EUR"
