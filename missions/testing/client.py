@@ -71,6 +71,7 @@ class MissionsClient:
 
         Raises `UnexpectedStatus` as soon as it is over otherwise, `WaitOver` when the time is.
         """
+        __tracebackhide__ = True
         wanted = frozenset(Status(status) for status in statuses) or TERMINAL
         with self.explained(mission_id):
             self._portal.call(follow_until(self._client, mission_id, wanted, seconds))

@@ -52,6 +52,7 @@ class Drills(ABC):
 
     def wait(self, mission_id: str, *statuses: Status | str, seconds: float = WAIT_S) -> Seen:
         """Return the mission once it is in one of these statuses; with none named: once it is over."""
+        __tracebackhide__ = True
         return self.talk.wait(mission_id, *statuses, seconds=seconds)
 
     def run(self, text: str | None = None, *, seconds: float = WAIT_S, **fields: Unpack[EventFields]) -> Seen:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.documented import ROOT
+from tests.support.documented import ROOT, blocks
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -196,3 +197,39 @@ def test_a_goal_can_be_checked_without_a_stack(project: Project) -> None:
     project.write("test_it.py", "from missions.testing import check_goal\n" + GOALS + check)
     code, said = project.pytest("-q")
     assert code == 0, said
+
+
+#: What differs from run to run in an output: ids of missions and owners, sequences, counts of consumers.
+_MASKS = (
+    (r"executor/[^/]+/\d+/\w+", "executor/HOST/PID/ID"),
+    (r"mission [a-z2-7]{26}", "mission ID"),
+    (r"^E +\d+  ", "E SEQ  "),
+    (r"(pending|redelivered|waiting) \d+", r"\1 N"),
+)
+
+
+def masked(text: str) -> list[str]:
+    for pattern, name in _MASKS:
+        text = re.sub(pattern, name, text, flags=re.MULTILINE)
+    return text.splitlines()
+
+
+def test_a_failing_drill_says_what_the_page_shows(project: Project) -> None:
+    (drill,) = [block.text for block in blocks(PAGE, "python") if block.text.startswith("# test_drill.py")]
+    (shown,) = [block.text for block in blocks(PAGE, "text")]
+    project.write("test_drill.py", drill)
+    code, said = project.pytest("-q", "--tb=short")
+    assert code == 1, said
+    lines = iter(masked(said))
+    for line in masked(shown.replace("…\n", "")):
+        assert any(found.startswith(line) for found in lines), f"{line!r} does not follow in:\n{said}"
+
+
+def test_the_tests_of_the_page_pass(project: Project) -> None:
+    for block in blocks(PAGE, "python"):
+        name = block.text.partition("\n")[0].removeprefix("# ")
+        if name != "test_drill.py":
+            project.write(name.replace("with_block", "test_with_block"), block.text)
+    code, said = project.pytest("-q")
+    assert code == 0, said
+    assert "3 passed" in said

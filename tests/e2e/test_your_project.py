@@ -57,7 +57,7 @@ def test_its_suite_passes(desk: Path) -> None:
 
 
 def test_its_goals_run_on_the_command_line_too(desk: Path) -> None:
-    command = [desk / ".venv/bin/missions", "up", "--goals", "your_project.goals", "--data-dir", "data", "--json"]
+    command = [str(desk / ".venv/bin/missions"), "up", "--goals", "your_project.goals", "--data-dir", "data", "--json"]
     with subprocess.Popen([*command, *FREE_PORTS], cwd=desk, text=True, stdout=subprocess.PIPE) as process:
         try:
             up = Up(process)
