@@ -75,8 +75,9 @@ demo: $(READY)  ## the whole stack, sample chats, and what became of them
 bench: $(READY)  ## the figures, beside a hand-written floor
 	$(BIN)/python -m benchmarks $(ARGS)
 
-docs: $(READY)  ## write what is generated: the JSON Schemas, and pages of docs/
+docs: $(READY)  ## write what is generated: the JSON Schemas, AsyncAPI, and pages of docs/
 	$(BIN)/python -m contracts.schema_export
+	$(BIN)/python -m contracts.asyncapi
 	$(BIN)/python docs/generate.py
 
 clean:  ## remove .venv, caches and what was built
