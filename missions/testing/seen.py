@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from contracts.lifecycle import TERMINAL, Core, Status
-from contracts.messages import Failure
+from contracts.messages import Artifact, Failure
 
 
 class SeenGoal(Struct, frozen=True, kw_only=True):
@@ -23,6 +23,8 @@ class SeenGoal(Struct, frozen=True, kw_only=True):
     result: Any = None
     error: Failure | None = None
     progress: Any = None
+    question: Any = None
+    artifacts: tuple[Artifact, ...] = ()
 
 
 class Seen(Struct, frozen=True, kw_only=True):
