@@ -21,6 +21,7 @@ from missions.readiness import await_ready
 from missions.service_process import ServiceProcess
 from missions.testing.backend import READY_WITHIN_S, TAIL_BYTES, Unsupported, Wanted
 from missions.testing.own_queue import forget_queue, new_token
+from missions.testing.portal import run_apart
 
 _HOST = "127.0.0.1"
 _LOOK_S = 0.1
@@ -56,7 +57,7 @@ class Attached:
             self._keepers[name] = Keeper(name, self._services[name], lambda *_, **__: None)
             self._keepers[name].start()
         await_ready(self._services, READY_WITHIN_S, lambda name: self._keepers[name].crashes > 0)
-        asyncio.run(_check_orchestrator(self.nats_url))
+        run_apart(_check_orchestrator(self.nats_url))
 
     def stop(self) -> None:
         """End what was started, and take its queue off the broker."""
@@ -71,7 +72,7 @@ class Attached:
             port.release()
         if self._services:
             with suppress(MissionsError, OSError):
-                asyncio.run(_forget(self.nats_url, self.queue))
+                run_apart(_forget(self.nats_url, self.queue))
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def log(self, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ def of_logs(backend: Backend) -> list[str]:
 async def of_consumers(bus: Bus, queue: str) -> str:
     """Return where the consumers stand that a mission passes through."""
     durables = [(spec.stream, spec.name) for spec in topology.consumers((queue,))]
-    return _section("consumers", [await _consumer(bus, stream, durable) for stream, durable in durables])
+    return _section("consumers", await asyncio.gather(*(_consumer(bus, *durable) for durable in durables)))
 
 
 async def _consumer(bus: Bus, stream: str, durable: str) -> str:

@@ -61,7 +61,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
         return (yield)
     except Exception as error:
         stack = getattr(item, "funcargs", {}).get("missions_stack")
-        if stack is not None:
+        if stack is not None and stack.is_started:
             stack.talk.explain(error)
         raise
 

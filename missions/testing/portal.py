@@ -34,3 +34,12 @@ class Portal:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(_END_WITHIN_S)
         self._loop.close()
+
+
+def run_apart(work: Coroutine[Any, Any, T]) -> T:
+    """Run it on a loop of its own, whether or not one runs in this thread; return what it returns."""
+    portal = Portal()
+    try:
+        return portal.call(work)
+    finally:
+        portal.close()

@@ -25,7 +25,7 @@ from tests.docker.conftest import ROOT
 from tests.support.eventually import eventually
 from tests.support.up import without_error
 
-pytestmark = pytest.mark.timeout(400)
+pytestmark = pytest.mark.timeout(900)  # the first one builds the image
 
 COMPOSE = ROOT / "deploy" / "compose.yaml"
 SERVICES = ["orchestrator", "executor", "whiteboard"]

@@ -10,7 +10,7 @@ from contracts.errors import SetupError
 from missions.testing import MissionStack
 from tests.support.conformance import KIT_GOALS, OwnConformance
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)  # the first one builds the image
 
 
 @pytest.fixture(scope="module")

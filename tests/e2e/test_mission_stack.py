@@ -48,6 +48,11 @@ def test_a_bare_broker_needs_an_orchestrator_and_is_told_so(nats_server: NatsSer
         assert stack.run("/run echo text=hi").result == "hi"
 
 
+async def test_a_stack_may_be_joined_where_an_event_loop_runs(processes: MissionStack) -> None:
+    with MissionStack.attach(processes.nats_url) as stack:
+        assert stack.run("/run echo text=hi").result == "hi"
+
+
 def test_what_was_attached_takes_its_queue_away_again(processes: MissionStack) -> None:
     with MissionStack.attach(processes.nats_url) as stack:
         durable = f"executor-{stack.backend.queue}"
