@@ -137,21 +137,19 @@ class Containers:
             part = Part(name, self._missions_image, {_HTTP_PORT}, _HTTP_PORT, "/readyz")
             part.container.with_command([service]).with_envs(**self._environment(part))
             if service == "executor":
-                for path, goals in self._goal_files():
-                    part.container.with_copy_into_container(goals, path)
+                for file, place in self._goals.items():
+                    part.container.with_copy_into_container(_checked(Path(file)), place)
         part.container.with_network(self._network).with_network_aliases(name)
         return part
 
-    def _goal_files(self) -> list[tuple[str, Path]]:
-        """Return the files with goals, and where they are in a container; modules are in the image, or nowhere."""
-        files = [Path(goals) for goals in self._wanted.goals if goals.endswith(".py")]
-        for file in files:
-            if not file.is_file():
-                raise SetupError(f"no such goals file: {file}")
-        return [(_place(file), file) for file in files]
+    @property
+    def _goals(self) -> dict[str, str]:
+        """The files with goals, and where they are in a container; modules are in the image, or nowhere."""
+        files = [goals for goals in self._wanted.goals if goals.endswith(".py")]
+        return {file: f"/goals/{number}/{Path(file).name}" for number, file in enumerate(files)}
 
     def _environment(self, part: Part) -> dict[str, str]:
-        goals = [_place(Path(goals)) if goals.endswith(".py") else goals for goals in self._wanted.goals]
+        goals = [self._goals.get(goals, goals) for goals in self._wanted.goals]
         given = {
             **self._wanted.environment,
             "MISSIONS_NATS_URL": f"nats://nats:{_NATS_PORT}",
@@ -161,8 +159,10 @@ class Containers:
         return {name: value for name, value in given.items() if value is not None}
 
 
-def _place(file: Path) -> str:
-    return f"/goals/{file.name}"
+def _checked(goals: Path) -> Path:
+    if not goals.is_file():
+        raise SetupError(f"no such goals file: {goals}")
+    return goals
 
 
 def _together(parts: Iterable[Part], act: Callable[[Part], None]) -> None:

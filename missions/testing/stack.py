@@ -177,14 +177,20 @@ def _made(kind: BackendName, wanted: Wanted, options: dict[str, Any]) -> Backend
 
         return Processes(wanted)
     if kind == "containers":
-        from missions.testing.containers import Containers  # noqa: PLC0415 - testcontainers takes half a second
-
-        return Containers(wanted, **options)
+        return _containers(wanted, options)
     if "nats_url" not in options:
         raise SetupError("attach to what? MissionStack.attach(nats_url)")
     from missions.testing.attached import Attached  # noqa: PLC0415
 
     return Attached(wanted, **options)
+
+
+def _containers(wanted: Wanted, options: dict[str, Any]) -> Backend:
+    try:
+        from missions.testing.containers import Containers  # noqa: PLC0415 - testcontainers takes half a second
+    except ImportError as error:
+        raise SetupError(f'containers need {error.name}: pip install "nats-missions[testing]"') from error
+    return Containers(wanted, **options)
 
 
 class _Running:

@@ -14,11 +14,11 @@ from contracts import codec
 from contracts.errors import MissionsError
 from contracts.lifecycle import Status
 from contracts.messages import ChatEvent
+from missions.testing.history import histories
 from services.runtime.bus import ApiError
 from tests.support.chatter import mission_id
 from tests.support.drill import WITHIN_S, Drill, drill
 from tests.support.eventually import eventually
-from tests.support.history import histories
 
 pytestmark = pytest.mark.timeout(180)
 
