@@ -11,9 +11,9 @@ import pytest
 from contracts import codec, ids, subjects, topology
 from contracts.lifecycle import Status
 from contracts.messages import Answer, ChatEvent, Command, Goal, RetryPolicy, StatusRecord, now
+from missions.testing import history
 from services.executor.context import Context, QuestionExpired
 from services.executor.registry import goal
-from tests.support import history
 from tests.support.broker import Broker, connected
 from tests.support.eventually import eventually, eventually_sync
 from tests.support.executing import executing
