@@ -29,7 +29,13 @@ class Probe:
             registry.add(function)
         except AttributeError as error:
             raise SetupError(f'{function!r} is no goal: mark it with @goal("kind") from missions') from error
-        (self.kind,) = registry.kinds
+        (handler,) = registry
+        if handler.isolation == "process":
+            raise SetupError(
+                f"{handler.kind} runs in a process of its own, which can be stopped whatever it does, and cannot be "
+                "watched from here: check the same function under a kind without isolation"
+            )
+        self.kind = handler.kind
         self.handler = _wrapped(function, self)
         self.results: list[Any] = []
         self.progress: list[Reported] = []
