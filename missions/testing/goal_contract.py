@@ -127,18 +127,22 @@ class _Trial:
     def stops_when_late(self, timeout_s: float) -> str:
         """Give it less time than it needs."""
         mission_id = self._begin(_ONCE, timeout_s=timeout_s)
-        return self._stopped(mission_id, "its time was over")
+        self.probe.await_begin(self._seconds)
+        return self._stopped(mission_id, self.probe.begun_at + timeout_s, "its time was over")
 
     def stops_when_cancelled(self) -> str:
         """Cancel it while it runs."""
         mission_id = self._begin(_ONCE)
         self.probe.await_begin(self._seconds)
         self._talk.cancel(mission_id)
-        return self._stopped(mission_id, "it was cancelled")
+        return self._stopped(mission_id, time.monotonic(), "it was cancelled")
 
-    def _stopped(self, mission_id: str, because: str) -> str:
+    def _stopped(self, mission_id: str, told_at: float, because: str) -> str:
+        """Wait for the outcome, which may wait for the handler, and look at when the handler was over."""
         outcome = self._talk.wait(mission_id, seconds=self._seconds)
-        assert self.probe.await_end(self._stop_within), (
+        until = told_at + self._stop_within
+        in_time = self.probe.await_end(max(0.0, until - time.monotonic())) and self.probe.ended_at <= until
+        assert in_time, (
             f"{self.probe.kind}: still runs {self._stop_within:g} s after {because}: let it look at ctx.cancelled "
             "now and then, or make it async"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -40,6 +41,7 @@ class Probe:
         self.results: list[Any] = []
         self.progress: list[Reported] = []
         self.loses_results = 0  #: how many of the next results are lost
+        self.begun_at = self.ended_at = 0.0  #: of the last run, on the monotonic clock
         self._running = 0
         self._changed = threading.Condition()
         self._begun = 0
@@ -81,6 +83,10 @@ class Probe:
         with self._changed:
             self._running += change
             self._begun += change > 0
+            if change > 0:
+                self.begun_at = time.monotonic()
+            else:
+                self.ended_at = time.monotonic()
             self._changed.notify_all()
 
     def _listen(self, context: Context) -> None:
