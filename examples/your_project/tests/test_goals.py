@@ -20,6 +20,10 @@ def test_a_question_in_chat_is_answered(missions_stack: MissionStack) -> None:
     assert mission.result == {"total": 75, "currency": "EUR"}
 
 
+def test_a_goal_may_run_in_a_process_of_its_own(missions_stack: MissionStack) -> None:
+    assert missions_stack.run("/run invoice.check article=pear").result is True
+
+
 def test_what_is_not_sold_is_not_tried_again(missions_client: MissionsClient) -> None:
     mission = missions_client.run("/run invoice.total article=brick")
     assert (mission.status, mission.reason) == ("failed", "handler_rejected")

@@ -20,6 +20,12 @@ def total(article: str, count: int = 1) -> dict[str, int | str]:
         raise Reject(str(error)) from error
 
 
+@goal("invoice.check", isolation="process", timeout=30)
+def check(article: str) -> bool:
+    """Run in a process of its own, which can be killed."""
+    return price_of(article, 1) > 0
+
+
 @goal("invoice.send", retries=2, backoff=0.1, timeout=30)
 async def send(ctx: Context, to: str, folder: str) -> str:
     """Write an invoice once, however often this runs: the key is the same for every try."""

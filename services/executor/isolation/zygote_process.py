@@ -27,8 +27,9 @@ BEGIN_WITHIN_S = 30.0
 _START_WITHIN_S = 60.0
 _END_WITHIN_S = 3.0
 #: Finds modules where its executor does, without a PYTHONPATH that the programs of handlers would inherit.
+#: `missions` makes ours found beside a package of the user's that is called `services` too.
 _MAIN = (
-    "import sys; sys.path[:] = sys.argv[2:]; from services.executor.isolation.zygote import main; "
+    "import sys; sys.path[:] = sys.argv[2:]; import missions; from services.executor.isolation.zygote import main; "
     "sys.exit(main(int(sys.argv[1])))"
 )
 #: What the processes of handlers inherit from the environment, beside what the settings name.
