@@ -70,7 +70,7 @@ class Client:
         self, nats_url: str | None = None, whiteboard_url: str | None = None, *, connect_s: float | None = None
     ) -> None:
         self.settings = settings.load(nats_url=nats_url, whiteboard_url=whiteboard_url, connect_s=connect_s)
-        self.whiteboard = Whiteboard(self.settings.whiteboard_url)
+        self.whiteboard = Whiteboard(self.settings.whiteboard_url, settings.token_of(self.settings))
         self._reads_whiteboard = whiteboard_url is not None
         self._connecting = asyncio.Lock()
         self._broker: _Broker | None = None
@@ -200,6 +200,10 @@ class Client:
         that name and `goal` does not say which; reading raises `Gone` for what was removed.
         """
         return artifacts.pick(await self.artifacts(mission_id), name, goal)
+
+    async def why(self, mission_id: str) -> dict[str, Any]:
+        """Return why a mission is where it is, as the whiteboard sees it: `{"summary", "details", "facts", …}`."""
+        return await self.whiteboard.why(mission_id)
 
     async def _publish(self, event: ChatEvent) -> str:
         return await (await self._connected()).door.publish(event)

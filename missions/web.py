@@ -43,7 +43,9 @@ class Answer:
 class Web:
     """One HTTP origin. A connection per request: few requests, and nothing to keep alive or to close."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
+        if token and not (token.isascii() and token.isprintable()):
+            raise SetupError("the token holds what no header may: see MISSIONS_TOKEN and MISSIONS_TOKEN_FILE")
         try:
             parts = urlsplit(url if "//" in url else f"http://{url}")
             port = parts.port
@@ -56,6 +58,7 @@ class Web:
         self._port = port or _PORTS[parts.scheme]
         self._netloc = parts.netloc.rpartition("@")[2]
         self._prefix = parts.path.rstrip("/")
+        self._token = token
         self._tls = ssl.create_default_context() if parts.scheme == "https" else None
 
     async def get(self, path: str, query: Query | None = None, seconds: float = 10.0) -> Answer:
@@ -126,8 +129,9 @@ class Web:
         target = quote(self._prefix + path)
         if given := {name: value for name, value in (query or {}).items() if value not in (None, ())}:
             target += "?" + urlencode(given, doseq=True)
-        lines = (f"GET {target} HTTP/1.1", f"Host: {self._netloc}", f"Accept: {accept}", "Connection: close", "", "")
-        return "\r\n".join(lines).encode("ascii")
+        lines = [f"GET {target} HTTP/1.1", f"Host: {self._netloc}", f"Accept: {accept}", "Connection: close"]
+        lines += [f"Authorization: Bearer {self._token}"] if self._token else []
+        return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
 async def _answer(reader: asyncio.StreamReader) -> Answer:

@@ -12,7 +12,15 @@ from urllib.parse import unquote
 import msgspec
 
 from contracts import ids
-from contracts.errors import ContractError, Gone, MissionsError, NotFound, WaitOver, WhiteboardUnreachable
+from contracts.errors import (
+    ContractError,
+    Gone,
+    MissionsError,
+    NotFound,
+    PermissionDenied,
+    WaitOver,
+    WhiteboardUnreachable,
+)
 from contracts.lifecycle import TERMINAL
 from missions.records import Record, from_line
 from missions.web import Answer, Web
@@ -27,11 +35,14 @@ _AGAIN_S = 0.25
 _NOT_FOUND = 404
 _ERRORS: dict[int, type[MissionsError]] = {
     400: ContractError,
+    401: PermissionDenied,
+    403: PermissionDenied,
     _NOT_FOUND: NotFound,
-    410: Gone,
     408: WaitOver,
+    410: Gone,
     413: ContractError,
 }
+_DENIED = (401, 403)
 _decode = msgspec.json.Decoder().decode
 _decode_items = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_records = msgspec.json.Decoder(list[Record]).decode
@@ -40,16 +51,17 @@ _decode_records = msgspec.json.Decoder(list[Record]).decode
 class Whiteboard:
     """Asks one whiteboard. Answers are what it sent; its problems are our exceptions."""
 
-    def __init__(self, url: str) -> None:
-        self._web = Web(url)
+    def __init__(self, url: str, token: str = "") -> None:
+        self._web = Web(url, token)
         self.url = self._web.url
 
-    async def mission(self, mission_id: str, wait_s: float = 0) -> dict[str, Any]:
+    async def mission(self, mission_id: str, wait_s: float = 0, *, as_of: str | int | None = None) -> dict[str, Any]:
         """Return the mission with this id, or the only one whose id begins so; raises `NotFound`.
 
-        With `wait_s` the answer is held back until the mission has its outcome, but no longer than that.
+        With `wait_s` the answer is held back until the mission has its outcome, but no longer than that; with `as_of`,
+        a sequence or a time, it is the mission as it was then.
         """
-        query = {"wait": f"{wait_s:.3f}"} if wait_s else {}
+        query = {"as_of": as_of} | ({"wait": f"{wait_s:.3f}"} if wait_s else {})
         return _content(await self._web.get(_path(mission_id), query, _ANSWER_S + wait_s))
 
     async def outcome(self, mission_id: str, seconds: float) -> dict[str, Any]:
@@ -70,6 +82,10 @@ class Whiteboard:
     async def missions(self, filters: Mapping[str, Any]) -> dict[str, Any]:
         """Return a page of missions, newest first."""
         return _content(await self._web.get("/missions", filters))
+
+    async def why(self, mission_id: str) -> dict[str, Any]:
+        """Return why a mission is where it is: `{"summary", "details", "facts", …}`; raises `NotFound`."""
+        return _content(await self._web.get(f"{_path(mission_id)}/why"))
 
     async def stats(self) -> dict[str, Any]:
         """Return the counts."""
@@ -144,6 +160,8 @@ def _path(mission_id: str) -> str:
 
 
 def _check(answer: Answer) -> None:
+    if answer.status in _DENIED:
+        raise PermissionDenied(f"the whiteboard answers its feed with HTTP {answer.status}: send a token that may read")
     if not answer.ok:
         raise WhiteboardUnreachable(f"the whiteboard answers its feed with HTTP {answer.status}")
 

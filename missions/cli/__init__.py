@@ -22,6 +22,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "say": ("missions.cli.ask:say", "Say something in chat; --follow shows what becomes of it."),
         "list": ("missions.cli.ask:list_missions", "List missions, newest first."),
         "show": ("missions.cli.ask:show", "Show one mission."),
+        "why": ("missions.cli.reasons:why", "Say why a mission is where it is."),
         "watch": ("missions.cli.ask:watch", "Watch one mission to its end, or everything."),
         "artifacts": ("missions.cli.artifacts:artifacts", "List what the goals of a mission kept."),
         "fetch": ("missions.cli.artifacts:fetch", "Fetch an artifact into a file."),
@@ -38,6 +39,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Operate": {
         "setup": ("missions.cli.admin:setup", "Create or check the streams and consumers."),
         "prune": ("missions.cli.prune:prune", "Remove missions that ended long ago."),
+        "token": ("missions.cli.tokens:token", "Make a bearer token for HTTP."),
         "doctor": ("missions.cli.admin:doctor", "Find out what is wrong here."),
     },
 }

@@ -9,7 +9,13 @@ import click
 
 from contracts import ids
 from contracts.lifecycle import TERMINAL, Core, Status
-from missions.cli.connection import broker_client, nats_url_option, whiteboard, whiteboard_url_option
+from missions.cli.connection import (
+    broker_client,
+    nats_url_option,
+    token_file_option,
+    whiteboard,
+    whiteboard_url_option,
+)
 from missions.cli.output import emit, json_option, talk
 from missions.cli.parameters import Moment, Seconds
 
@@ -62,11 +68,13 @@ def say(nats_url: str | None, **given: Any) -> int:
 @click.option("-q", "--search", "q", metavar="WORDS", help="With these words in title, text, result or error.")
 @click.option("--since", type=Moment(), metavar="TIME", help="Proposed at or after 2026-01-31T14:03:00Z, or 2d ago.")
 @click.option("--until", type=Moment(), metavar="TIME", help="Proposed before.")
+@click.option("--as-of", type=Moment(), metavar="SEQ|TIME", help="As the board was after this sequence, or then.")
 @click.option("-n", "--limit", type=click.IntRange(1, 500), default=20, show_default=True, help="How many.")
 @click.option("--cursor", help="Go on where a page ended: its next_cursor.")
 @whiteboard_url_option
+@token_file_option
 @json_option
-def list_missions(as_json: bool, whiteboard_url: str | None, **filters: Any) -> None:
+def list_missions(as_json: bool, whiteboard_url: str | None, token_file: str | None, **filters: Any) -> None:
     """List missions, newest first.
 
     \b
@@ -74,7 +82,7 @@ def list_missions(as_json: bool, whiteboard_url: str | None, **filters: Any) -> 
       missions list --status failed --since 1h
       missions list --core active --queue gpu --json
     """
-    page = asyncio.run(whiteboard(whiteboard_url).missions(filters))
+    page = asyncio.run(whiteboard(whiteboard_url, token_file).missions(filters))
     if as_json:
         emit(page)
         return
@@ -91,9 +99,18 @@ def list_missions(as_json: bool, whiteboard_url: str | None, **filters: Any) -> 
 @click.command()
 @click.argument("mission_id", metavar="ID")
 @click.option("--wait", "wait_s", type=Seconds(), metavar="SECONDS", help="Wait for the outcome, or exit 75.")
+@click.option("--as-of", type=Moment(), metavar="SEQ|TIME", help="As it was after this sequence, or at this time.")
 @whiteboard_url_option
+@token_file_option
 @json_option
-def show(mission_id: str, wait_s: float | None, whiteboard_url: str | None, as_json: bool) -> None:
+def show(  # one option each
+    mission_id: str,
+    as_of: str | None,
+    wait_s: float | None,
+    whiteboard_url: str | None,
+    token_file: str | None,
+    as_json: bool,
+) -> None:
     """Show the mission whose id is ID, or begins with it.
 
     \b
@@ -103,8 +120,8 @@ def show(mission_id: str, wait_s: float | None, whiteboard_url: str | None, as_j
     """
     from missions.cli.render import mission_page
 
-    board = whiteboard(whiteboard_url)
-    asked = board.mission(mission_id) if wait_s is None else _outcome(board, mission_id, wait_s)
+    board = whiteboard(whiteboard_url, token_file)
+    asked = board.mission(mission_id, as_of=as_of) if wait_s is None else _outcome(board, mission_id, wait_s)
     mission = asyncio.run(asked)
     if as_json:
         emit(mission)
@@ -122,8 +139,9 @@ async def _outcome(board: Whiteboard, mission_id: str, seconds: float) -> dict[s
 @click.option("--after", type=click.IntRange(min=0), metavar="SEQ", help="Without ID: after this sequence, not now.")
 @click.option("--timeout", "seconds", type=Seconds(), metavar="SECONDS", help="Stop watching; with ID, exit 75.")
 @whiteboard_url_option
+@token_file_option
 @json_option
-def watch(mission_id: str | None, whiteboard_url: str | None, **given: Any) -> int:
+def watch(mission_id: str | None, whiteboard_url: str | None, token_file: str | None, **given: Any) -> int:
     """Watch the mission ID to its end, or everything that happens until Ctrl-C.
 
     Exits 0 when the mission completed, 1 when it ended otherwise. --json prints one record per line.
@@ -135,7 +153,7 @@ def watch(mission_id: str | None, whiteboard_url: str | None, **given: Any) -> i
     """
     from missions.cli import following
 
-    return asyncio.run(following.watch(whiteboard(whiteboard_url), mission_id, **given))
+    return asyncio.run(following.watch(whiteboard(whiteboard_url, token_file), mission_id, **given))
 
 
 @click.command()
@@ -143,8 +161,9 @@ def watch(mission_id: str | None, whiteboard_url: str | None, **given: Any) -> i
 @click.option("--reason", default="", help="Why; kept with the mission.")
 @nats_url_option
 @whiteboard_url_option
+@token_file_option
 @json_option
-def cancel(mission_id: str, reason: str, nats_url: str | None, whiteboard_url: str | None, as_json: bool) -> int:
+def cancel(mission_id: str, reason: str, nats_url: str | None, as_json: bool, **board: str | None) -> int:
     """Ask for the mission ID to be cancelled.
 
     What nobody has started never starts. A handler that runs is asked to stop and has a grace
@@ -155,7 +174,7 @@ def cancel(mission_id: str, reason: str, nats_url: str | None, whiteboard_url: s
     Example:
       missions cancel 4kqz7m2a --reason "wrong customer"
     """
-    found, status = asyncio.run(_cancel(mission_id, reason, nats_url, whiteboard_url))
+    found, status = asyncio.run(_cancel(mission_id, reason, nats_url, board))
     if as_json:
         emit({"mission_id": found, "asked": status is None, "status": status})
     elif status:
@@ -166,11 +185,11 @@ def cancel(mission_id: str, reason: str, nats_url: str | None, whiteboard_url: s
 
 
 async def _cancel(
-    mission_id: str, reason: str, nats_url: str | None, whiteboard_url: str | None
+    mission_id: str, reason: str, nats_url: str | None, board: dict[str, str | None]
 ) -> tuple[str, str | None]:
     """Ask for the cancel; return the whole id and, if the mission is over already, its status."""
     if not ids.is_mission_id(mission_id):
-        mission_id = (await whiteboard(whiteboard_url).mission(mission_id))["mission_id"]
+        mission_id = (await whiteboard(**board).mission(mission_id))["mission_id"]
     async with broker_client(nats_url) as client:
         mission = await client.mission(mission_id)
         if mission["status"] in TERMINAL:

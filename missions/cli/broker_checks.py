@@ -12,11 +12,11 @@ import msgspec
 from contracts import subjects, topology
 from contracts.errors import MaybeStored, MissionsError
 from missions.cli.checks import Check
-from missions.cli.consumers import look
 from missions.cli.waiting_checks import lag, waiting_checks
 from missions.web import Web
 from services.runtime import streams
 from services.runtime.bus import ApiError
+from services.runtime.readers import look
 
 if TYPE_CHECKING:
     from services.runtime.bus import Bus

@@ -61,9 +61,10 @@ def disk(settings: Settings) -> Check:
 async def whiteboard(settings: Settings) -> Check:
     """Ask the whiteboard whether it keeps up."""
     from missions.whiteboard import Whiteboard
+    from services.runtime.settings import token_of
 
     try:
-        board = Whiteboard(settings.whiteboard_url)
+        board = Whiteboard(settings.whiteboard_url, token_of(settings))
         said = await board.ready()
     except MissionsError as error:
         return Check("whiteboard", "fail", f"{settings.whiteboard_url} does not answer", str(error).rpartition(". ")[2])

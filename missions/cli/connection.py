@@ -25,6 +25,11 @@ whiteboard_url_option = click.option(
 )
 
 
+token_file_option = click.option(
+    "--token-file", metavar="FILE", help="The token to send; else MISSIONS_TOKEN_FILE, or MISSIONS_TOKEN itself."
+)
+
+
 def settings(**given: Any) -> Settings:
     """Read the settings for a command that a person waits for."""
     from services.runtime.settings import load
@@ -45,11 +50,13 @@ def broker_client(nats_url: str | None) -> Client:
     return Client(nats_url, connect_s=patience())
 
 
-def whiteboard(whiteboard_url: str | None) -> Whiteboard:
+def whiteboard(whiteboard_url: str | None, token_file: str | None = None) -> Whiteboard:
     """Return the whiteboard that is named here or in the settings; nothing of NATS is imported for it."""
     from missions.whiteboard import Whiteboard
+    from services.runtime.settings import token_of
 
-    return Whiteboard(settings(whiteboard_url=whiteboard_url).whiteboard_url)
+    found = settings(whiteboard_url=whiteboard_url, token_file=token_file)
+    return Whiteboard(found.whiteboard_url, token_of(found))
 
 
 def quiet_logs() -> None:

@@ -74,9 +74,9 @@ async def say(client: Client, saying: Saying) -> int:
 
 async def _warn_unserved(client: Client, queue: str) -> bool:
     """Say it at once where no executor ever served the queue; return whether it was said."""
-    from missions.cli.consumers import look
     from missions.cli.silence import nobody_serves
     from services.runtime.bus import ApiError
+    from services.runtime.readers import look
 
     try:
         async with asyncio.timeout(_ASIDE_S):

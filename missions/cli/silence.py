@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from contracts import topology
 from contracts.errors import MissionsError
-from missions.cli.consumers import look
 from missions.cli.output import talk
+from services.runtime.readers import look
 
 if TYPE_CHECKING:
     from missions.records import Record

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 from contracts import headers, subjects, topology
 from contracts.errors import MissionsError
 from missions.cli.checks import Check
-from missions.cli.consumers import Reader, look
 from missions.whiteboard import Whiteboard
 from services.runtime.bus import ApiError
+from services.runtime.readers import Reader, look
+from services.runtime.settings import token_of
 
 if TYPE_CHECKING:
     from services.runtime.bus import Bus
@@ -77,7 +78,9 @@ async def _served(bus: Bus) -> set[str]:
 async def _waiting(settings: Settings) -> Counter[str]:
     """Return how many missions wait on each queue; nothing where the whiteboard does not tell."""
     try:
-        page = await Whiteboard(settings.whiteboard_url).missions({"core": "proposed", "limit": _MOST})
+        page = await Whiteboard(settings.whiteboard_url, token_of(settings)).missions(
+            {"core": "proposed", "limit": _MOST}
+        )
     except MissionsError:
         return Counter()
     return Counter(mission["queue"] for mission in page["items"])

@@ -17,7 +17,8 @@ from services.runtime import streams
 from services.runtime.bus import Bus
 from services.runtime.consumer import Consumer
 from services.runtime.health import Health
-from services.runtime.http import create_app, serve_http
+from services.runtime.http import create_app
+from services.runtime.http_server import serve_http
 from services.runtime.incoming import Incoming
 from services.runtime.metrics import Metrics
 from services.runtime.process import Stop, run_parts

@@ -15,7 +15,7 @@ from services.runtime.bus import Bus
 from services.runtime.chat_door import ChatDoor
 from services.runtime.consumer import Consumer
 from services.runtime.health import Health
-from services.runtime.http import serve_http
+from services.runtime.http_server import serve_http
 from services.runtime.metrics import Metrics
 from services.runtime.process import Stop, run_parts
 from services.runtime.settings import Settings

@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import urlsplit
 
+from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from contracts import codec, subjects
 from contracts.errors import DecodeError
 from contracts.messages import ChatEvent
 from services.runtime.chat_door import ChatDoor
-from services.runtime.http import json_response, problem
+from services.runtime.http import json_response
+from services.runtime.openapi import Operation
+from services.runtime.problems import problem
 
 
 class ChatRequest(BaseModel):
@@ -28,18 +30,47 @@ class ChatRequest(BaseModel):
     id: Annotated[str, Field(max_length=256)] = ""
 
 
-def routes(door: ChatDoor) -> list[Route]:
+class Accepted(Struct, frozen=True):
+    """The event is on the broker's disk."""
+
+    mission_id: str
+    conversation: str
+    status: str
+
+
+#: Either form of a body.
+BODY = {"anyOf": [ChatRequest.model_json_schema(), {"type": "object", "not": {"required": ["message"]}}]}
+_PROBLEMS = {
+    403: "a page of another site sent it",
+    408: "the body did not come in time",
+    413: "the body is too large",
+    503: "it is not stored, or nobody knows: repeat it with the same id",
+}
+
+
+def routes(door: ChatDoor) -> list[Operation]:
     """Return the route of the door, mounted by the orchestrator and the whiteboard."""
 
     async def chat_integrated(request: Request) -> Response:
         if from_another_site(request):
-            return problem(403, "Another site", "a page of another site may not give orders here")
+            hint = "Send it from this origin, or without a browser"
+            return problem(403, "Another site", "a page of another site may not give orders here", hint=hint)
         event = parse(await request.body())
         mission_id = await door.publish(event)
-        body = {"mission_id": mission_id, "conversation": event.conversation, "status": "accepted"}
+        body = Accepted(mission_id, event.conversation, "accepted")
         return json_response(body, 202, {"Location": f"/missions/{mission_id}"})
 
-    return [Route("/chat/integrated", chat_integrated, methods=["POST"])]
+    return [
+        Operation(
+            "/chat/integrated",
+            chat_integrated,
+            "Say something in chat",
+            method="POST",
+            body=BODY,
+            answers={202: Accepted},
+            problems=_PROBLEMS,
+        )
+    ]
 
 
 def from_another_site(request: Request) -> bool:

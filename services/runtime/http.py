@@ -1,51 +1,60 @@
-"""HTTP beside consumers: one app shape for every service, errors as problem+json, an orderly end."""
+"""HTTP beside consumers: one app shape for every service, errors as problem+json."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import errno
-import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddleware
 from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute
 
-from contracts.codec import MAX_MESSAGE_BYTES
-from contracts.errors import ContractError, Gone, MissionsError, NotFound, SetupError, StreamFull, TooLarge, WaitOver
-from contracts.errors import WriteError as NotStored
+from contracts.errors import MissionsError
+from services.runtime.guard import Guard, SlowBody
 from services.runtime.health import Health
 from services.runtime.metrics import CONTENT_TYPE, Metrics
-from services.runtime.process import Stop
+from services.runtime.openapi import Operation, Parameter, document
+from services.runtime.problems import BY_NAME, kind_of, problem
 from services.runtime.settings import Settings
+from services.runtime.tokens import Tokens
+
+__all__ = ["create_app", "json_response", "problem"]
 
 log = structlog.get_logger()
 
-MAX_BODY_BYTES = MAX_MESSAGE_BYTES
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]", "::1")
+_ZIPPED_FROM_BYTES = 1_024
+_ZIP_LEVEL = 4
+_NEVER_ZIPPED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson")
+_WHAT_TO_DO = {
+    "Not understood": "Mend what detail names; docs/messages.md shows every message",
+    "Too large": "Send less in one message; the limits are in docs/operations.md",
+    "No such mission": "GET /missions lists them",
+    "Not yet": "Ask again",
+    "No room": "Raise max_bytes of the stream, then repeat the same request",
+    "Not stored": "Repeat the same request with the same id: it is stored once",
+    "Failed": "The log of this service says more",
+}
 _encode = msgspec.json.Encoder().encode
 
-#: Which of our errors is which HTTP answer; the first match counts.
-STATUS_OF: tuple[tuple[type[MissionsError], int, str], ...] = (
-    (TooLarge, 413, "Too large"),
-    (ContractError, 400, "Not understood"),
-    (Gone, 410, "Gone"),
-    (NotFound, 404, "No such mission"),
-    (WaitOver, 408, "Not yet"),
-    (StreamFull, 503, "No room"),
-    (NotStored, 503, "Not stored"),
-    (MissionsError, 500, "Failed"),
-)
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process lives."""
+
+    status: str
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """Whether the service really works, and which parts do not, with the reason."""
+
+    ready: bool
+    reasons: dict[str, str]
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -53,159 +62,118 @@ def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | 
     return Response(_encode(content), status, headers, media_type="application/json")
 
 
-def problem(
-    status: int, title: str, detail: str = "", *, hint: str = "", headers: Mapping[str, str] | None = None
-) -> Response:
-    """Answer with an RFC 9457 problem; `hint` says what to do."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, "hint": hint}
-    content = {name: value for name, value in body.items() if value != ""}
-    return Response(_encode(content), status, headers, media_type="application/problem+json")
-
-
 def create_app(routes: Sequence[BaseRoute], health: Health, metrics: Metrics, settings: Settings) -> Starlette:
-    """Make the app of a service: its routes, `/livez`, `/readyz`, `/metrics`, limits and error answers."""
-    return Starlette(
-        routes=[*routes, *_operational(health, metrics)],
+    """Make the app of a service: its routes, health, metrics, its own description, limits and error answers.
+
+    Raises `SetupError` where the tokens cannot be read.
+    """
+    tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
+    app = Starlette(
+        routes=[*routes, *_operational(health, metrics), *_explaining()],
         middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts(settings)),
-            Middleware(BodyLimit),
+            *_cors(settings),
+            Middleware(Guard, settings=settings, tokens=tokens),
+            Middleware(
+                GZipMiddleware,
+                minimum_size=_ZIPPED_FROM_BYTES,
+                compresslevel=_ZIP_LEVEL,
+                exclude_content_types=_NEVER_ZIPPED,
+            ),
         ],
         exception_handlers={
             HTTPException: _on_http_exception,
+            SlowBody: _on_slow_body,
             MissionsError: _on_missions_error,
             Exception: _on_exception,
         },
     )
+    app.state.has_secrets = bool(routes)
+    app.state.described = _encode(document(app.routes))
+    return app
 
 
-def allowed_hosts(settings: Settings) -> list[str]:
-    """Return the Host names that are answered: loopback, the address bound to, and what the settings add."""
-    bound = () if settings.http_host in {"0.0.0.0", "::"} else (settings.http_host,)  # noqa: S104 - compared, not bound
-    return [*_LOOPBACK, *bound, *settings.http_hosts]
+def _cors(settings: Settings) -> list[Middleware]:
+    """Let pages of the named origins read; off by default, and no page of another site may ever write."""
+    if not settings.http_origins:
+        return []
+    exposed = ("ETag", "Link", "X-Sequence")
+    allowed = ("Authorization", "If-None-Match", "Last-Event-ID")
+    return [
+        Middleware(
+            CORSMiddleware,
+            allow_origins=settings.http_origins,
+            allow_methods=("GET", "HEAD"),
+            allow_headers=allowed,
+            expose_headers=exposed,
+        )
+    ]
 
 
-def _operational(health: Health, metrics: Metrics) -> list[Route]:
+def _operational(health: Health, metrics: Metrics) -> list[BaseRoute]:
     async def livez(_: Request) -> Response:
-        return json_response({"status": "alive"})
+        return json_response(Alive("alive"))
 
     async def readyz(_: Request) -> Response:
         reasons = health.reasons()
-        return json_response({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        return json_response(Ready(not reasons, reasons), 503 if reasons else 200)
 
     async def scrape(_: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)
 
-    return [Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", scrape)]
+    return [
+        Operation("/livez", livez, "Whether the process lives", answers={200: Alive}, is_open=True),
+        Operation(
+            "/readyz", readyz, "Whether the service really works", answers={200: Ready, 503: Ready}, is_open=True
+        ),
+        Operation("/metrics", scrape, "Metrics for Prometheus", media_types={"text/plain": str}),
+    ]
 
 
-async def _on_http_exception(_: Request, error: Exception) -> Response:
+def _explaining() -> list[BaseRoute]:
+    async def openapi(request: Request) -> Response:
+        return Response(request.app.state.described, media_type="application/json")
+
+    return [
+        Operation("/openapi.json", openapi, "This description", answers={200: dict}, is_open=True),
+        Operation(
+            "/problems/{name}",
+            explanation,
+            "What a type of problem means",
+            parameters=(Parameter("name", "The last part of the type", where="path"),),
+            media_types={"text/plain": str},
+            is_open=True,
+        ),
+    ]
+
+
+async def explanation(request: Request) -> Response:
+    """`GET /problems/{name}`: what the `type` of a problem means."""
+    kind = BY_NAME.get(request.path_params["name"])
+    if kind is None:
+        raise HTTPException(404, "Not found")
+    return PlainTextResponse(f"{kind.title} ({kind.status})\n\n{kind.means}\n")
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - starlette dispatches by type
-    hint = "Try /missions, /events, /stats or POST /chat/integrated" if error.status_code == 404 else ""  # noqa: PLR2004
-    return problem(error.status_code, error.detail, hint=hint, headers=error.headers)
+    if error.status_code == 405 and request.method == "OPTIONS":  # noqa: PLR2004
+        return Response(status_code=204, headers=error.headers)
+    title = error.detail.capitalize()
+    hint = {404: "GET /openapi.json lists what there is", 405: "The header Allow says what can be done"}
+    detail = f"nothing is at {request.url.path[:128]}" if error.status_code == 404 else ""  # noqa: PLR2004
+    return problem(error.status_code, title, detail, hint=hint.get(error.status_code, ""), headers=error.headers)
 
 
 async def _on_missions_error(_: Request, error: Exception) -> Response:
-    status, title = next((status, title) for kind, status, title in STATUS_OF if isinstance(error, kind))
-    return problem(status, title, str(error))
+    assert isinstance(error, MissionsError)  # noqa: S101 - starlette dispatches by type
+    kind = kind_of(type(error))
+    return problem(kind.status, kind.title, str(error), hint=_WHAT_TO_DO[kind.title])
+
+
+async def _on_slow_body(_: Request, error: Exception) -> Response:
+    return problem(408, "Too slow a body", str(error), hint="Send it again", headers={"Connection": "close"})
 
 
 async def _on_exception(request: Request, error: Exception) -> Response:
     log.error("request_failed", path=request.url.path, exc_info=error)
     return problem(500, "Our fault", hint="The log of this service says more")
-
-
-class BodyLimit:
-    """Refuses a request body over the limit before anything parses it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-            await _too_large()(scope, receive, send)
-            return
-        await self._app(scope, self._counting(receive), send)
-
-    @staticmethod
-    def _counting(receive: Receive) -> Callable[[], Awaitable[Message]]:
-        size = 0
-
-        async def counted() -> Message:
-            nonlocal size
-            message = await receive()
-            size += len(message.get("body", b""))
-            if size > MAX_BODY_BYTES:
-                raise TooLarge(f"the body is over {MAX_BODY_BYTES} bytes")
-            return message
-
-        return counted
-
-
-def _too_large() -> Response:
-    return problem(413, "Too large", f"the body is over {MAX_BODY_BYTES} bytes")
-
-
-def bind(host: str, port: int) -> socket.socket:
-    """Bind the listening socket; raises `SetupError` with one clear line."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise SetupError(
-                f"port {port} on {host} is in use: choose another with --port or MISSIONS_HTTP_PORT"
-            ) from error
-        raise SetupError(f"cannot listen on {host}:{port}: {error}") from error
-    listener.setblocking(False)
-    return listener
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Own no signal."""
-        yield
-
-
-async def serve_http(app: Starlette, settings: Settings, port: int, stop: Stop) -> None:
-    """Serve until `stop`, then let open requests end within two seconds. `port` is used where none is set."""
-    wanted = port if settings.http_port is None else settings.http_port
-    with contextlib.closing(bind(settings.http_host, wanted)) as listener:
-        _warn_if_open(settings)
-        log.info("http_listening", host=settings.http_host, port=listener.getsockname()[1])
-        server = _Server(_config(app))
-        serving = asyncio.ensure_future(server.serve(sockets=[listener]))
-        wish = asyncio.ensure_future(stop.wait())
-        try:
-            await asyncio.wait({serving, wish}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            server.should_exit = True
-            wish.cancel()
-            await serving
-
-
-def _config(app: Starlette) -> uvicorn.Config:
-    return uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="off",
-        server_header=False,
-        timeout_keep_alive=30,
-        timeout_graceful_shutdown=2,
-        limit_concurrency=16_384,
-    )
-
-
-def _warn_if_open(settings: Settings) -> None:
-    if settings.http_host not in _LOOPBACK:
-        log.warning("http_open", host=settings.http_host, hint="anyone who reaches this port may read and write")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from contracts.errors import InvalidIdentifier, SetupError
@@ -58,7 +58,18 @@ class Settings(BaseSettings):
     )
     http_host: str = Field(default="127.0.0.1", description="Address to listen on")
     http_port: int | None = Field(default=None, ge=0, le=65_535, description="Port to listen on; 0: any free one")
-    http_hosts: Words = Field(default=(), description="Further Host names that HTTP requests may carry")
+    http_hosts: Words = Field(default=(), description="Further Host names that HTTP requests may carry; *: any")
+    http_origins: Words = Field(default=(), description="Origins whose pages may read over HTTP (CORS); empty: none")
+    http_insecure: bool = Field(
+        default=False, description="Listen beyond loopback without tokens, where something else keeps strangers out"
+    )
+    tokens_file: Path | None = Field(
+        default=None, description="File with the hashes of bearer tokens; HTTP then wants one: missions token"
+    )
+    token: SecretStr = Field(default=SecretStr(""), description="Token that the client and the command line send")
+    token_file: Path | None = Field(
+        default=None, description="File with that token, where it is not in the environment"
+    )
     whiteboard_url: str = Field(
         default="http://127.0.0.1:8080", description="Where the command line finds the whiteboard"
     )
@@ -141,6 +152,16 @@ def load(**overrides: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         raise SetupError("; ".join(_explain(item) for item in error.errors())) from error
+
+
+def token_of(settings: Settings) -> str:
+    """Return the token to send, empty where there is none; raises `SetupError`."""
+    if settings.token.get_secret_value() or settings.token_file is None:
+        return settings.token.get_secret_value()
+    try:
+        return settings.token_file.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SetupError(f"cannot read the token in {settings.token_file}: {error}") from error
 
 
 def _explain(item: Mapping[str, Any]) -> str:

@@ -3,44 +3,59 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
 from contracts.errors import NotFound
 from contracts.ids import is_mission_id
-from contracts.lifecycle import CORE, TERMINAL, Status
+from contracts.lifecycle import TERMINAL
 from services.runtime.http import json_response
-from services.whiteboard import parameters, query, streaming
-from services.whiteboard.feed import Feed, Wanted
+from services.whiteboard import changes, choosing, parameters, query, shapes, stats, streaming, why
+from services.whiteboard.choosing import Filter, Range
+from services.whiteboard.facts import Serving
+from services.whiteboard.feed import Feed
 from services.whiteboard.index import Index
 from services.whiteboard.journal import Journal
+from services.whiteboard.moments import first_at
+from services.whiteboard.past import Past
 from services.whiteboard.problems import NotYet
-from services.whiteboard.query import Found, Page
-from services.whiteboard.record import Record
+from services.whiteboard.query import BadParameter, Found, Page
+from services.whiteboard.selecting import Selector
+from services.whiteboard.view import View
 
 _LONGEST_WAIT_S = 60.0
 #: How long an answer is held back until `min_seq` is reached, where no `wait` says otherwise.
 _MIN_SEQ_WAIT_S = 5.0
 
+Answer = TypeVar("Answer")
+WhoServes = Callable[[str], Awaitable[Serving]]
+
+_decode_view = msgspec.json.Decoder(View).decode
+
 
 class Answers:
     """The answers to `GET`; lives on the event loop, long questions go to a thread of their own."""
 
-    def __init__(self, journal: Journal, index: Index, feed: Feed, lag: Callable[[], int | None]) -> None:
+    def __init__(
+        self, journal: Journal, index: Index, feed: Feed, lag: Callable[[], int | None], who_serves: WhoServes
+    ) -> None:
         self._journal = journal
         self._index = index
         self._feed = feed
         self._lag = lag
+        self._who_serves = who_serves
         self._connection = query.connect(index.path)
         self._long_questions = query.connect(index.path)
+        self._past = Past(self._long_questions, journal)
+        self._selector = Selector(self._connection)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="query")
 
     def close(self) -> None:
@@ -54,9 +69,11 @@ class Answers:
         links = {
             "missions": "/missions",
             "events": "/events",
+            "diff": "/diff",
             "stats": "/stats",
             "ready": "/readyz",
             "say": "/chat/integrated",
+            "openapi": "/openapi.json",
         }
         return json_response({"service": "missions whiteboard", "links": links, "seq": self._feed.last_seq})
 
@@ -64,18 +81,22 @@ class Answers:
         """`GET /missions`."""
         wanted = parameters.filter_of(request.query_params)
         await self._reach(request.query_params)
-        page = await self._ask(lambda connection: query.page(connection, wanted))
-        cursor = None if page.following is None else parameters.encode_cursor(page.following)
+        page = await self._ask(lambda: self._page(wanted))
+        cursor, links = _following(request, page.following)
         content = {"items": page.items, "next_cursor": cursor, "seq": page.seq}
-        links = {"Link": _next_link(request, cursor)} if cursor else {}
         return _stamped(request, content, page.seq, page.seq, links)
 
     async def mission(self, request: Request) -> Response:
         """`GET /missions/{id}`."""
         params, name = request.query_params, request.path_params["mission_id"]
-        parameters.check_names(params, ("min_seq", "wait"))
+        parameters.check_names(params, parameters.MISSION)
+        at = parameters.moment(params, "as_of")
         wait_s = parameters.seconds(params, "wait", _LONGEST_WAIT_S)
+        if at is not None and wait_s:
+            raise BadParameter("as_of and wait exclude each other", "The past does not change: leave wait out")
         await self._reach(params, wait_s)
+        if at is not None:
+            return await self._mission_at(request, name, at)
         await self._feed.outcome(self._full_id(name), lambda: self._is_over(name), wait_s)
         found = query.mission(self._connection, name)
         return _stamped(request, msgspec.Raw(found.view), found.seq, max(self._feed.last_seq, found.seq))
@@ -83,24 +104,50 @@ class Answers:
     async def mission_events(self, request: Request) -> Response:
         """`GET /missions/{id}/events`."""
         params = request.query_params
-        parameters.check_names(params, ("limit", "cursor", "min_seq"))
-        limit = parameters.number(params, "limit", query.MOST_ITEMS, most=query.MOST_ITEMS, least=1)
+        parameters.check_names(params, parameters.RECORDS)
+        limit = parameters.number(params, "limit", choosing.MOST_ITEMS, most=choosing.MOST_ITEMS, least=1)
         after = parameters.cursor(params) or 0
         await self._reach(params)
         found = query.mission(self._connection, request.path_params["mission_id"])
         places = query.places(self._connection, found.first_seq, after, limit + 1)
         records = await asyncio.to_thread(lambda: [self._journal.read(*place) for place in places[:limit]])
         items = [msgspec.Raw(record.line) for record in records if record is not None]
-        following = parameters.encode_cursor(places[limit - 1][0]) if len(places) > limit else None
-        content = {"mission_id": found.mission_id, "items": items, "next_cursor": following, "seq": found.seq}
-        return _stamped(request, content, found.seq, max(self._feed.last_seq, found.seq))
+        cursor, links = _following(request, places[limit - 1][0] if len(places) > limit else None)
+        content = {"mission_id": found.mission_id, "items": items, "next_cursor": cursor, "seq": found.seq}
+        return _stamped(request, content, found.seq, max(self._feed.last_seq, found.seq), links)
+
+    async def mission_why(self, request: Request) -> Response:
+        """`GET /missions/{id}/why`."""
+        params = request.query_params
+        parameters.check_names(params, (parameters.MIN_SEQ,))
+        await self._reach(params)
+        found = query.mission(self._connection, request.path_params["mission_id"])
+        view = _decode_view(found.view)
+        records = await self._ask(lambda: self._past.records(found.first_seq, found.seq))
+        serving = None if view.is_over else await self._who_serves(view.queue)
+        headers = {"X-Sequence": str(found.seq), "Cache-Control": "no-store"}
+        return json_response(why.explain(view, records, serving), headers=headers)
+
+    async def diff(self, request: Request) -> Response:
+        """`GET /diff`."""
+        params = request.query_params
+        parameters.check_names(params, parameters.DIFF)
+        moments = (parameters.moment(params, "from"), parameters.moment(params, "to"))
+        limit = parameters.number(params, "limit", choosing.DEFAULT_LIMIT, most=choosing.MOST_ITEMS, least=1)
+        after = parameters.cursor(params) or 0
+        if moments[0] is None:
+            raise BadParameter("from is missing", "Name a sequence or a time: ?from=2026-01-31T14:03:00Z")
+        await self._reach(params)
+        begin, end, found = await self._ask(lambda: self._between(moments, after, limit))
+        cursor, links = _following(request, found.following)
+        content = {"items": found.items, "next_cursor": cursor, "begin": begin, "end": end, "seq": self._feed.last_seq}
+        return json_response(content, headers={"X-Sequence": str(end), "Cache-Control": "no-cache", **links})
 
     async def events(self, request: Request) -> Response:
         """`GET /events`: server-sent events, or NDJSON where that is what the reader accepts."""
         params = request.query_params
-        parameters.check_names(params, ("after", "mission_id", "conversation", "queue"))
+        wanted = self._selector.wanting(parameters.selection_of(params))
         after = parameters.resume_after(params, request.headers.get("last-event-id"))
-        wanted = self._wanted(params)
         as_lines = streaming.NDJSON in request.headers.get("accept", "")
         write = streaming.ndjson if as_lines else streaming.sse
         headers = {**streaming.HEADERS, "X-Sequence": str(self._feed.last_seq)}
@@ -110,29 +157,55 @@ class Answers:
     async def stats(self, request: Request) -> Response:
         """`GET /stats`."""
         parameters.check_names(request.query_params, ())
-        head = self._index.head
-        by_status = {status.value: self._index.statuses[status.value] for status in Status}
-        by_core = {core.value: 0 for core in CORE.values()}
-        for status, count in by_status.items():
-            by_core[CORE[Status(status)].value] += count
-        journal = {
-            "seq": self._journal.last_seq,
-            "size_bytes": self._journal.size_bytes,
-            "damaged_lines": self._journal.damaged,
-            "gaps": head.gaps,
-            "forks": head.forks,
-        }
-        content = {
-            "missions": sum(by_status.values()),
-            "by_status": by_status,
-            "by_core": by_core,
-            "records": {"illegal": head.illegal, "unreadable": head.unreadable},
-            "journal": journal,
-            "lag": self._lag(),
-            "readers": self._feed.readers,
-            "seq": head.last_seq,
-        }
+        head, statuses = self._index.head, Counter(self._index.statuses)
+        counts = await self._ask(lambda: stats.counts(self._long_questions, statuses, datetime.now(UTC)))
+        content = shapes.Stats(
+            **{name: getattr(counts, name) for name in counts.__struct_fields__},
+            records=shapes.RecordCounts(head.illegal, head.unreadable),
+            journal=shapes.JournalState(
+                self._journal.last_seq, self._journal.size_bytes, self._journal.damaged, head.gaps, head.forks
+            ),
+            lag=self._lag(),
+            readers=self._feed.readers,
+            seq=head.last_seq,
+        )
         return json_response(content, headers={"X-Sequence": str(head.last_seq), "Cache-Control": "no-store"})
+
+    async def _mission_at(self, request: Request, name: str, at: int | str) -> Response:
+        def asked() -> tuple[View, int]:
+            seq = self._seq_of(at)
+            return self._past.mission(name, seq), seq
+
+        view, seq = await self._ask(asked)
+        return _stamped(request, view, view.seq, seq)
+
+    def _page(self, wanted: Filter) -> Page:
+        """Answer in the thread of long questions."""
+        within = self._range(wanted)
+        if wanted.as_of is None:
+            return query.page(self._long_questions, wanted, within)
+        return self._past.page(wanted, within, self._seq_of(wanted.as_of))
+
+    def _between(
+        self, moments: tuple[int | str | None, int | str | None], after: int, limit: int
+    ) -> tuple[int, int, changes.Changes]:
+        begin, end = (self._feed.last_seq if moment is None else self._seq_of(moment) for moment in moments)
+        return begin, end, changes.between(self._past, begin, end, after, limit)
+
+    def _range(self, wanted: Filter) -> Range:
+        """Return between which sequences the wanted missions were proposed."""
+        low = first_at(self._long_questions, self._journal, wanted.since) if wanted.since else 0
+        high = first_at(self._long_questions, self._journal, wanted.until) if wanted.until else choosing.LAST
+        return Range(low, high if wanted.before is None else min(high, wanted.before))
+
+    def _seq_of(self, moment: int | str) -> int:
+        """Return the sequence that a moment stands for: the last one then; raises `NotYet`."""
+        seen = query.reflected(self._long_questions)
+        if isinstance(moment, str):
+            return first_at(self._long_questions, self._journal, moment, after=True) - 1
+        if moment > seen:
+            raise NotYet(f"the whiteboard is at {seen}, not yet at {moment}")
+        return moment
 
     async def _reach(self, params: QueryParams, wait_s: float = 0) -> None:
         """Hold the answer back until `min_seq` is reached; raises `NotYet`."""
@@ -140,9 +213,8 @@ class Answers:
         if not await self._feed.passed(least - 1, wait_s or _MIN_SEQ_WAIT_S):
             raise NotYet(f"the whiteboard is at {self._feed.last_seq}, not yet at {least}")
 
-    async def _ask(self, question: Callable[[sqlite3.Connection], Page]) -> Page:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, question, self._long_questions)
+    async def _ask(self, question: Callable[[], Answer]) -> Answer:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, question)
 
     def _find(self, name: str) -> Found | None:
         try:
@@ -161,42 +233,20 @@ class Answers:
         found = self._find(name)
         return found is not None and found.status in TERMINAL
 
-    def _wanted(self, params: QueryParams) -> Wanted:
-        """Return the test that a record must pass to be sent."""
-        missions = frozenset(parameters.tokens(params, "mission_id"))
-        queues = frozenset(parameters.tokens(params, "queue"))
-        conversations = frozenset(parameters.tokens(params, "conversation"))
 
-        def wanted(record: Record) -> bool:
-            if missions and record.mission_id not in missions:
-                return False
-            if queues and record.subject.split(".")[2] not in queues:
-                return False
-            return not conversations or query.conversation_of(self._connection, record.mission_id) in conversations
-
-        return wanted if missions or queues or conversations else lambda _: True
-
-
-def routes(answers: Answers) -> list[Route]:
-    """Return the routes of the whiteboard's own resources."""
-    return [
-        Route("/", answers.root),
-        Route("/missions", answers.missions),
-        Route("/missions/{mission_id}", answers.mission),
-        Route("/missions/{mission_id}/events", answers.mission_events),
-        Route("/events", answers.events),
-        Route("/stats", answers.stats),
-    ]
-
-
-def _next_link(request: Request, cursor: str) -> str:
-    following = request.url.include_query_params(cursor=cursor)
-    return f'<{following.path}?{following.query}>; rel="next"'
+def _following(request: Request, following: int | None) -> tuple[str | None, dict[str, str]]:
+    """Return the cursor of the next page, and the header that links to it."""
+    if following is None:
+        return None, {}
+    cursor = parameters.encode_cursor(following)
+    url = request.url.include_query_params(cursor=cursor)
+    return cursor, {"Link": f'<{url.path}?{url.query}>; rel="next"'}
 
 
 def _stamped(request: Request, content: Any, version: int, seq: int, more: Mapping[str, str] | None = None) -> Response:
     """Answer with the sequence it reflects, or with 304 where the asker has this version."""
     headers = {"ETag": f'"{version}"', "X-Sequence": str(seq), "Cache-Control": "no-cache", **(more or {})}
-    if headers["ETag"] in {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}:
+    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
+    if headers["ETag"] in known:
         return Response(status_code=304, headers=headers)
     return json_response(content, headers=headers)

@@ -14,6 +14,8 @@ from itertools import islice
 from operator import attrgetter
 from time import monotonic
 
+from msgspec import Struct
+
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import Record
 from services.whiteboard.view import View
@@ -25,6 +27,13 @@ CHUNK = 256
 CHUNK_BYTES = 64 * 1024
 
 Wanted = Callable[[Record], bool]
+
+
+class Missed(Struct, frozen=True):
+    """What was asked for and is not there: removed, damaged, or lost before it was journalled."""
+
+    first: int
+    last: int
 
 
 class Feed:
@@ -91,10 +100,10 @@ class Feed:
 
     async def follow(
         self, after: int | None, wanted: Wanted, *, pause_s: float, for_s: float
-    ) -> AsyncGenerator[list[Record], None]:
+    ) -> AsyncGenerator[list[Record] | Missed, None]:
         """Yield the wanted records after a sequence (None: from now on) in chunks, for `for_s` or until `close`.
 
-        An empty chunk says that nothing came for `pause_s`.
+        An empty chunk says that nothing came for `pause_s`, `Missed` that the journal has a hole there.
         """
         position = self.last_seq if after is None else after
         until = monotonic() + for_s
@@ -106,9 +115,12 @@ class Feed:
                         yield []
                     continue
                 records = await self._after(position)
+                for part in _parts(records, position, self.last_seq):
+                    if isinstance(part, Missed):
+                        yield part
+                    elif chosen := [record for record in part if wanted(record)]:
+                        yield chosen
                 position = records[-1].seq if records else self.last_seq
-                if chosen := [record for record in records if wanted(record)]:
-                    yield chosen
         finally:
             self.readers -= 1
 
@@ -139,6 +151,26 @@ def _chunk(records: Iterable[Record]) -> list[Record]:
             break
         taken.append(record)
     return taken
+
+
+def _parts(records: list[Record], position: int, last_seq: int) -> list[list[Record] | Missed]:
+    """Return records that are read behind a position, and what is missing before, between or instead of them."""
+    if not records:
+        return [Missed(position + 1, last_seq)]
+    if records[-1].seq - position == len(records):
+        return [records]
+    parts: list[list[Record] | Missed] = []
+    for record in records:
+        if record.seq > position + 1:
+            # a note of ours stands at the last sequence it speaks of
+            parts.append(Missed(position + 1, record.seq if record.is_note else record.seq - 1))
+        if not parts or isinstance(parts[-1], Missed):
+            parts.append([])
+        current = parts[-1]
+        assert isinstance(current, list)  # noqa: S101 - the line above made it one
+        current.append(record)
+        position = max(position, record.seq)
+    return parts
 
 
 def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:

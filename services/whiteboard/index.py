@@ -14,8 +14,8 @@ import msgspec
 import structlog
 
 from contracts.errors import JournalError, NotAppended
-from services.whiteboard import tables
-from services.whiteboard.batch import Batch, Head, mission_row
+from services.whiteboard import tables, tally
+from services.whiteboard.batch import Batch, Head, mission_row, span
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import Record, chain_hash
 from services.whiteboard.view import View
@@ -125,7 +125,7 @@ class Index:
         later, `JournalError` where the index is damaged and the next `open` begins it anew.
         """
         with self._told():
-            batch = Batch(self._load(records))
+            batch = Batch(self._load(records), self.head.clock)
         for record in records:
             batch.add(record)
         head = batch.head_after(self.head, records[-1])
@@ -194,18 +194,30 @@ class Index:
         new, old = batch.rows()
         many(tables.INSERT_MISSION, [mission_row(view) for view in new])
         many(tables.INSERT_VIEW, [(view.first_seq, batch.texts[view.mission_id]) for view in new])
-        many(tables.INSERT_KIND, [(goal.kind, view.first_seq) for view in new for goal in view.goals])
-        many(tables.UPDATE_MISSION, [(view.seq, view.status.value, view.core.value, view.first_seq) for view in old])
+        many(tables.UPDATE_MISSION, [(view.seq, view.status.value, span(view), view.first_seq) for view in old])
         many(tables.UPDATE_VIEW, [(batch.texts[view.mission_id], view.first_seq) for view in old])
+        out, into = batch.documents()
+        many(tables.DELETE_DOCUMENT, out)
+        many(tables.INSERT_DOCUMENT, into)
         many(tables.INSERT_RECORD, batch.places)
+        self._count(batch)
         execute(tables.REPLACE_HEAD, msgspec.structs.astuple(head))
         execute("COMMIT")
+
+    def _count(self, batch: Batch) -> None:
+        many = self._connection.executemany
+        many(tables.INSERT_MOMENT, batch.moments)
+        many(tables.ADD_TALLY, [(*name, number) for name, number in batch.tally.kinds.items() if number])
+        many(tables.ADD_MINUTE, [(*name, number) for name, number in batch.tally.minutes.items()])
+        if batch.tally.minutes:
+            newest = max(minute for minute, _, _ in batch.tally.minutes)
+            self._connection.execute(tables.FORGET_MINUTES, (tally.oldest_kept(newest),))
 
     def _remember(self, batch: Batch) -> None:
         recent = self._recent
         for mission_id, view in batch.changed.items():
             if mission_id in batch.before:
-                self.statuses[batch.before[mission_id]] -= 1
+                self.statuses[batch.before[mission_id].status.value] -= 1
             self.statuses[view.status.value] += 1
             recent.pop(mission_id, None)
             if len(batch.texts[mission_id]) <= _LARGE_BYTES:

@@ -1,4 +1,4 @@
-"""What goes wrong with a request, said so that its sender knows what to do."""
+"""What goes wrong with a question, said so that whoever asked knows what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from contracts.errors import MissionsError, NotFound
-from services.runtime.http import problem
+from services.runtime.problems import problem
+from services.whiteboard.past import Gone
 from services.whiteboard.query import BadParameter, TooSlow
 
 
@@ -25,12 +26,24 @@ async def _on_not_found(_: Request, error: Exception) -> Response:
 
 
 async def _on_not_yet(_: Request, error: Exception) -> Response:
-    return problem(503, "Not yet", str(error), hint="Ask again, or with a larger wait", headers={"Retry-After": "1"})
+    hint = "Ask again, or with a larger wait"
+    return problem(503, "Not seen yet", str(error), hint=hint, headers={"Retry-After": "1"})
 
 
 async def _on_too_slow(_: Request, error: Exception) -> Response:
     return problem(503, "Too slow", str(error), hint="Add a filter: since, status, queue, conversation")
 
 
+async def _on_gone(_: Request, error: Exception) -> Response:
+    hint = "Ask for a later time, or look at a backup of the journal"
+    return problem(410, "Gone", str(error), hint=hint)
+
+
 #: Errors that say more than the answers which every service has.
-ERRORS = {BadParameter: _on_bad_parameter, NotFound: _on_not_found, NotYet: _on_not_yet, TooSlow: _on_too_slow}
+ERRORS = {
+    BadParameter: _on_bad_parameter,
+    NotFound: _on_not_found,
+    NotYet: _on_not_yet,
+    TooSlow: _on_too_slow,
+    Gone: _on_gone,
+}

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 
 import msgspec
 
 from contracts.errors import ContractError, MissionsError, NotFound
+from services.whiteboard import choosing
+from services.whiteboard.choosing import Filter, Range
 
-DEFAULT_LIMIT = 50
-MOST_ITEMS = 500
 SHORTEST_PREFIX = 6
 #: A question that takes longer is broken off.
 ANSWER_WITHIN_S = 5.0
 _STEPS_BETWEEN_LOOKS = 100_000
-_COLUMNS = ("status", "core", "queue", "conversation")
 
 
 class BadParameter(ContractError):
@@ -29,21 +30,6 @@ class BadParameter(ContractError):
 
 class TooSlow(MissionsError):
     """The question takes too long: narrow it down."""
-
-
-class Filter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which missions: all that is given must hold, each by one of its values; newest first, before `before`."""
-
-    status: tuple[str, ...] = ()
-    core: tuple[str, ...] = ()
-    queue: tuple[str, ...] = ()
-    conversation: tuple[str, ...] = ()
-    kind: tuple[str, ...] = ()
-    q: str = ""
-    since: str = ""
-    until: str = ""
-    limit: int = DEFAULT_LIMIT
-    before: int | None = None
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -71,16 +57,25 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def page(connection: sqlite3.Connection, wanted: Filter) -> Page:
+def page(connection: sqlite3.Connection, wanted: Filter, within: Range) -> Page:
     """Return one page, newest first; raises `TooSlow`."""
-    conditions, values = _where(wanted)
-    statement = (
-        "SELECT first_seq, view FROM missions JOIN views USING (first_seq)"  # noqa: S608 - conditions are our own text
-        f" WHERE {' AND '.join(conditions) or '1'} ORDER BY first_seq DESC LIMIT ?"
-    )
-    rows, seq = _answer(connection, statement, [*values, wanted.limit + 1])
-    following = rows[wanted.limit - 1][0] if len(rows) > wanted.limit else None
-    return Page([msgspec.Raw(view) for _, view in rows[: wanted.limit]], following, seq)
+    with snapshot(connection):
+        few = wanted.statuses is not None and choosing.are_few(connection, wanted.statuses)
+        chosen, values = choosing.statement(wanted, within, few=few)
+        joined = (
+            f"SELECT first_seq, view FROM ({chosen} LIMIT ?) JOIN views USING (first_seq)"  # noqa: S608 - our own text
+            " ORDER BY first_seq DESC"
+        )
+        rows = connection.execute(joined, [*values, wanted.limit + 1]).fetchall()
+        return page_of(
+            [(first_seq, msgspec.Raw(view)) for first_seq, view in rows], wanted.limit, reflected(connection)
+        )
+
+
+def page_of(rows: list[tuple[int, msgspec.Raw]], limit: int, seq: int) -> Page:
+    """Return a page of rows of which there may be one more than asked for."""
+    following = rows[limit - 1][0] if len(rows) > limit else None
+    return Page([view for _, view in rows[:limit]], following, seq)
 
 
 def mission(connection: sqlite3.Connection, text: str) -> Found:
@@ -99,16 +94,25 @@ def mission(connection: sqlite3.Connection, text: str) -> Found:
     return Found(mission_id, first_seq, seq, status, view.encode())
 
 
-def places(connection: sqlite3.Connection, first_seq: int, after: int, limit: int) -> list[tuple[int, int]]:
-    """Return (sequence, offset in the segment) of a mission's records after a sequence."""
-    statement = "SELECT seq, place FROM records WHERE first_seq = ? AND seq > ? ORDER BY seq LIMIT ?"
-    return connection.execute(statement, (first_seq, after, limit)).fetchall()
+def places(
+    connection: sqlite3.Connection, first_seq: int, after: int, limit: int, until: int = choosing.LAST
+) -> list[tuple[int, int]]:
+    """Return (sequence, offset in the segment) of a mission's records after a sequence, up to another."""
+    statement = "SELECT seq, place FROM records WHERE first_seq = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+    return connection.execute(statement, (first_seq, after, until, limit)).fetchall()
 
 
-def conversation_of(connection: sqlite3.Connection, mission_id: str) -> str | None:
-    """Return the conversation of a mission, or None where it is unknown."""
-    row = connection.execute("SELECT conversation FROM missions WHERE mission_id = ?", (mission_id,)).fetchone()
+def first_seq_of(connection: sqlite3.Connection, mission_id: str) -> int | None:
+    """Return the sequence of a mission's proposal, or None where it is unknown."""
+    row = connection.execute("SELECT first_seq FROM missions WHERE mission_id = ?", (mission_id,)).fetchone()
     return row[0] if row else None
+
+
+def view_of(connection: sqlite3.Connection, mission_id: str) -> bytes | None:
+    """Return the JSON of a mission's view, or None where it is unknown."""
+    statement = "SELECT view FROM missions JOIN views USING (first_seq) WHERE mission_id = ?"
+    row = connection.execute(statement, (mission_id,)).fetchone()
+    return row[0].encode() if row else None
 
 
 def reflected(connection: sqlite3.Connection) -> int:
@@ -117,41 +121,15 @@ def reflected(connection: sqlite3.Connection) -> int:
     return row[0] if row else 0
 
 
-def _where(wanted: Filter) -> tuple[list[str], list[object]]:
-    """Return the conditions that hold for what is wanted, and their values."""
-    of_kind = f"first_seq IN (SELECT first_seq FROM kinds WHERE kind IN ({_marks(wanted.kind)}))"  # noqa: S608 - marks
-    like = (f"%{_literally(wanted.q)}%",) if wanted.q else ()
-    possible: list[tuple[str, tuple[object, ...]]] = [
-        *((f"{column} IN ({_marks(getattr(wanted, column))})", getattr(wanted, column)) for column in _COLUMNS),
-        (of_kind, wanted.kind),
-        ("view LIKE ? ESCAPE '!'", like),
-        ("proposed_at >= ?", (wanted.since,) if wanted.since else ()),
-        ("proposed_at < ?", (wanted.until,) if wanted.until else ()),
-        ("first_seq < ?", () if wanted.before is None else (wanted.before,)),
-    ]
-    given = [(condition, values) for condition, values in possible if values]
-    return [condition for condition, _ in given], [value for _, values in given for value in values]
-
-
-def _marks(values: tuple[str, ...]) -> str:
-    return ",".join("?" * len(values))
-
-
-def _literally(text: str) -> str:
-    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-
-
-def _answer(
-    connection: sqlite3.Connection, statement: str, values: list[object]
-) -> tuple[list[tuple[int, bytes]], int]:
-    """Run a statement and read the sequence in one snapshot, within `ANSWER_WITHIN_S`."""
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
+    """Let everything inside see the index as it is now, for at most `ANSWER_WITHIN_S`; raises `TooSlow`."""
     until = monotonic() + ANSWER_WITHIN_S
     connection.set_progress_handler(lambda: monotonic() > until, _STEPS_BETWEEN_LOOKS)
     try:
         connection.execute("BEGIN")
         try:
-            rows = [(first_seq, view.encode()) for first_seq, view in connection.execute(statement, values)]
-            return rows, reflected(connection)
+            yield
         finally:
             connection.execute("COMMIT")
     except sqlite3.OperationalError as error:

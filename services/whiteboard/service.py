@@ -9,7 +9,8 @@ from services.runtime import chat_http, streams
 from services.runtime.bus import Bus
 from services.runtime.chat_door import ChatDoor
 from services.runtime.health import Health
-from services.runtime.http import create_app, serve_http
+from services.runtime.http import create_app
+from services.runtime.http_server import serve_http
 from services.runtime.metrics import Metrics
 from services.runtime.objects import Objects
 from services.runtime.process import Stop, run_parts
@@ -20,6 +21,8 @@ from services.whiteboard.feed import Feed
 from services.whiteboard.index import Index
 from services.whiteboard.ingest import Ingest
 from services.whiteboard.journal import Journal
+from services.whiteboard.routes import routes
+from services.whiteboard.serving import Executors
 
 PORT = 8080
 
@@ -43,12 +46,10 @@ async def serve(settings: Settings, stop: Stop) -> None:
 async def _serve(settings: Settings, stop: Stop, bus: Bus, journal: Journal, index: Index) -> None:
     health, metrics, feed = Health(), Metrics("whiteboard"), Feed(journal, index.last_seq)
     ingest = Ingest(bus, journal, index, feed, health, metrics)
-    answers = app.Answers(journal, index, feed, lambda: ingest.lag)
+    answers = app.Answers(journal, index, feed, lambda: ingest.lag, Executors(bus).serving)
     kept = artifacts.Artifacts(index.path, Objects(bus))
     door = ChatDoor(bus, Writer(bus, topology.CHAT))
-    http = create_app(
-        [*app.routes(answers), *artifacts.routes(kept), *chat_http.routes(door)], health, metrics, settings
-    )
+    http = create_app([*routes(answers), *artifacts.routes(kept), *chat_http.routes(door)], health, metrics, settings)
     for kind, answer in {**problems.ERRORS, **artifacts.ERRORS}.items():
         http.add_exception_handler(kind, answer)
     try:

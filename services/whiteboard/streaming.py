@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 
-from services.whiteboard.feed import Feed, Wanted
-from services.whiteboard.record import Record
+import msgspec
+
+from services.whiteboard.feed import Feed, Missed, Wanted
+from services.whiteboard.record import GAP, Record
 
 SSE = "text/event-stream"
 NDJSON = "application/x-ndjson"
@@ -16,14 +18,22 @@ LASTS_S = 900.0
 _RETRY_MS = 1_000
 _BLOCK_BYTES = 16 * 1024
 
+_encode = msgspec.json.Encoder().encode
+
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 async def sse(feed: Feed, after: int | None, wanted: Wanted) -> AsyncGenerator[bytes, None]:
-    """Write each record as an event whose id is its sequence and whose data is its journal line; `bye` comes last."""
+    """Write each record as an event whose id is its sequence and whose data is its journal line.
+
+    `gap` says what is missing, `bye` comes last: ask again from where it ended.
+    """
     yield b"retry: %d\n\n" % _RETRY_MS
     async with aclosing(feed.follow(after, wanted, pause_s=PING_S, for_s=LASTS_S)) as chunks:
         async for records in chunks:
+            if isinstance(records, Missed):
+                yield b"event: gap\nid: %d\ndata: %b\n\n" % (records.last, _encode(records))
+                continue
             if not records:
                 yield b": ping\n\n"
             for block in _blocks(records, _event):
@@ -36,10 +46,18 @@ async def ndjson(feed: Feed, after: int | None, wanted: Wanted) -> AsyncGenerato
     yield b""
     async with aclosing(feed.follow(after, wanted, pause_s=PING_S, for_s=LASTS_S)) as chunks:
         async for records in chunks:
+            if isinstance(records, Missed):
+                yield _gap_line(records)
+                continue
             if not records:
                 yield b"\n"
             for block in _blocks(records, _line):
                 yield block
+
+
+def _gap_line(missed: Missed) -> bytes:
+    """Return what is missing in the shape of a record, under the subject that such notes have in the journal."""
+    return _encode({"seq": missed.last, "time": "", "subject": GAP, "data": missed}) + b"\n"
 
 
 def _event(record: Record) -> bytes:

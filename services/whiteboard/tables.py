@@ -2,27 +2,46 @@
 
 from __future__ import annotations
 
-#: Raise it with every change below: an index of another version is rebuilt from the journal.
-VERSION = 1
+from contracts.lifecycle import Status
 
-#: `missions` is narrow, so that filters read little; `first_seq`, the proposal's sequence, orders every list.
+#: Raise it with every change below, and of `words`: an index of another version is rebuilt from the journal.
+VERSION = 2
+
+#: Statuses as `records` holds them.
+CODES = {status: number for number, status in enumerate(Status)}
+STATUS_OF_CODE = dict(enumerate(Status))
+
+#: `first_seq`, the proposal's sequence, orders every list. `span` is set once a mission is over: the number of bits of
+#: how many sequences it lived, so that what was under way at some sequence is found without a look at what was not.
+#: `search` holds the terms of `words`: every filter but the status of what is not over. `moments` is the broker's
+#: clock, to the tenth of a second: the first sequence of each. `minutes` counts the last two hours.
 TABLES = """
 CREATE TABLE missions (
     first_seq INTEGER PRIMARY KEY, mission_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, status TEXT NOT NULL,
-    core TEXT NOT NULL, queue TEXT NOT NULL, conversation TEXT NOT NULL, proposed_at TEXT NOT NULL
+    queue TEXT NOT NULL, conversation TEXT NOT NULL, span INTEGER
 );
 CREATE INDEX by_status ON missions (status, first_seq);
-CREATE INDEX by_queue ON missions (queue, first_seq);
-CREATE INDEX by_conversation ON missions (conversation, first_seq);
-CREATE INDEX by_time ON missions (proposed_at);
+CREATE INDEX by_span ON missions (span, first_seq) WHERE span IS NOT NULL;
 CREATE TABLE views (first_seq INTEGER PRIMARY KEY, view TEXT NOT NULL);
-CREATE TABLE kinds (kind TEXT NOT NULL, first_seq INTEGER NOT NULL, PRIMARY KEY (kind, first_seq)) WITHOUT ROWID;
+CREATE VIRTUAL TABLE search USING fts5(
+    document, content = '', detail = none, columnsize = 0, tokenize = "ascii tokenchars '_:.-/=^'"
+);
 CREATE TABLE records (
-    first_seq INTEGER NOT NULL, seq INTEGER NOT NULL, place INTEGER NOT NULL, PRIMARY KEY (first_seq, seq)
+    first_seq INTEGER NOT NULL, seq INTEGER NOT NULL, place INTEGER NOT NULL, status INTEGER NOT NULL,
+    PRIMARY KEY (first_seq, seq)
+) WITHOUT ROWID;
+CREATE TABLE moments (tenth TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE tallies (
+    kind TEXT NOT NULL, status TEXT NOT NULL, missions INTEGER NOT NULL, PRIMARY KEY (kind, status)
+) WITHOUT ROWID;
+CREATE TABLE minutes (
+    minute TEXT NOT NULL, what TEXT NOT NULL, bucket INTEGER NOT NULL, missions INTEGER NOT NULL,
+    PRIMARY KEY (minute, what, bucket)
 ) WITHOUT ROWID;
 CREATE TABLE head (
     one INTEGER PRIMARY KEY CHECK (one = 1), last_seq INTEGER NOT NULL, last_hash TEXT NOT NULL,
-    illegal INTEGER NOT NULL, unreadable INTEGER NOT NULL, gaps INTEGER NOT NULL, forks INTEGER NOT NULL
+    illegal INTEGER NOT NULL, unreadable INTEGER NOT NULL, gaps INTEGER NOT NULL, forks INTEGER NOT NULL,
+    clock TEXT NOT NULL
 );
 """
 
@@ -33,13 +52,18 @@ PRAGMAS = (
     "PRAGMA cache_size = -16000",
 )
 
-INSERT_MISSION = "INSERT INTO missions VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-UPDATE_MISSION = "UPDATE missions SET seq = ?, status = ?, core = ? WHERE first_seq = ?"
+INSERT_MISSION = "INSERT INTO missions VALUES (?, ?, ?, ?, ?, ?, ?)"
+UPDATE_MISSION = "UPDATE missions SET seq = ?, status = ?, span = ? WHERE first_seq = ?"
 INSERT_VIEW = "INSERT INTO views VALUES (?, ?)"
 UPDATE_VIEW = "UPDATE views SET view = ? WHERE first_seq = ?"
-INSERT_KIND = "INSERT OR IGNORE INTO kinds VALUES (?, ?)"
-INSERT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?)"
-REPLACE_HEAD = "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?, ?)"
-SELECT_HEAD = "SELECT last_seq, last_hash, illegal, unreadable, gaps, forks FROM head"
+INSERT_DOCUMENT = "INSERT INTO search (rowid, document) VALUES (?, ?)"
+DELETE_DOCUMENT = "INSERT INTO search (search, rowid, document) VALUES ('delete', ?, ?)"
+INSERT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)"
+INSERT_MOMENT = "INSERT OR IGNORE INTO moments VALUES (?, ?)"
+ADD_TALLY = "INSERT INTO tallies VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET missions = missions + excluded.missions"
+ADD_MINUTE = "INSERT INTO minutes VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET missions = missions + excluded.missions"
+FORGET_MINUTES = "DELETE FROM minutes WHERE minute < ?"
+REPLACE_HEAD = "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?)"
+SELECT_HEAD = "SELECT last_seq, last_hash, illegal, unreadable, gaps, forks, clock FROM head"
 COUNT_STATUSES = "SELECT status, count(*) FROM missions GROUP BY status"
 SELECT_VIEWS = "SELECT view FROM missions JOIN views USING (first_seq) WHERE mission_id IN ({})"

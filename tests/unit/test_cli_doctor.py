@@ -10,9 +10,9 @@ import pytest
 
 from missions.cli import checks
 from missions.cli.broker_checks import sync_always
-from missions.cli.consumers import Reader
 from missions.cli.sources import mask, setting_sources
 from missions.cli.waiting_checks import lag
+from services.runtime.readers import Reader
 from services.runtime.settings import load
 
 Usage = namedtuple("Usage", "total used free")

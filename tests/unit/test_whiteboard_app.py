@@ -1,80 +1,23 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from starlette.testclient import TestClient
 
-from contracts.lifecycle import Status
-from contracts.messages import Goal
-from services.runtime.health import Health
-from services.runtime.http import create_app
-from services.runtime.metrics import Metrics
-from services.whiteboard import problems
-from services.whiteboard.app import Answers, routes
-from services.whiteboard.feed import Feed
-from services.whiteboard.index import Index
-from services.whiteboard.journal import Journal
-from services.whiteboard.record import Note
-from tests.support.broker import settings_for
-from tests.support.recording import UnsyncedDisk, change, mission_id, proposal, stream, whole
-
-
-class Site:
-    """The whiteboard's answers over a journal that the test writes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.journal = Journal.open(folder / "journal", UnsyncedDisk())
-        self.index = Index.open(folder / "index.sqlite", self.journal)
-        self.feed = Feed(self.journal, self.index.last_seq)
-        self.answers = Answers(self.journal, self.index, self.feed, lambda: 0)
-        app = create_app(routes(self.answers), Health(), Metrics("whiteboard"), settings_for(""))
-        for kind, answer in problems.ERRORS.items():
-            app.add_exception_handler(kind, answer)
-        self.client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
-
-    def take(self, notes: list[Note]) -> None:
-        records = self.journal.append(notes)
-        self.feed.publish(records, self.index.apply(records).changed.values())
-
-    def get(self, path: str, status: int = 200, **headers: str) -> Any:
-        answer = self.client.get(path, headers=headers)
-        assert answer.status_code == status, answer.text
-        if status >= 400:
-            assert answer.headers["content-type"] == "application/problem+json"
-            assert answer.json()["hint"]
-        return answer.json()
-
-    def ids(self, path: str) -> list[int]:
-        return [item["first_seq"] for item in self.get(path)["items"]]
+from services.runtime.problems import BY_NAME, KINDS
+from services.whiteboard import query, stats
+from tests.support.recording import mission_id, proposal, stream
+from tests.support.site import Site, mixed, opened
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path)
-    yield site
-    site.answers.close()
-    site.index.close()
-    site.journal.close()
-
-
-def mixed() -> list[Note]:
-    """Five missions: sequences 1, 4, 5, 7, 9 are their proposals."""
-    return stream(
-        [
-            *whole(1, title="grow 100% tea", conversation="ops"),
-            proposal(2, queue="gpu"),
-            proposal(3, Goal(id="a", kind="report.build"), Goal(id="b", kind="mail.send"), conversation="ops"),
-            change(3, Status.ACTIVE),
-            proposal(4, Goal(id="a", kind="mail.send")),
-            change(4, Status.CANCELLED, reason="user", attempt=0),
-            proposal(5),
-            change(5, Status.REJECTED, reason="unknown_kind", attempt=0),
-        ]
-    )
+    with opened(tmp_path) as site:
+        yield site
 
 
 def test_a_mission_is_answered_with_its_sequence(site: Site) -> None:
@@ -217,3 +160,77 @@ def test_head_answers_like_get_without_a_body(site: Site) -> None:
 
 def test_the_root_points_to_what_there_is(site: Site) -> None:
     assert site.get("/")["links"]["missions"] == "/missions"
+
+
+def test_the_board_of_another_time_is_asked_for_by_sequence_or_by_time(site: Site) -> None:
+    site.take(mixed())
+    assert site.get(f"/missions/{mission_id(1)}?as_of=2")["status"] == "active"
+    assert site.get(f"/missions/{mission_id(1)}?as_of=2026-01-01T00:00:01Z")["status"] == "proposed"
+    assert site.ids("/missions?as_of=5") == [5, 4, 1]
+    assert site.ids("/missions?as_of=2026-01-01T00:00:05Z&status=proposed") == [5, 4]
+    assert site.ids("/missions?as_of=2030-01-01T00:00:00Z") == [9, 7, 5, 4, 1]
+    site.get(f"/missions/{mission_id(3)}?as_of=4", 404)
+    site.get(f"/missions/{mission_id(3)}?as_of=4&wait=1", 400)
+    site.get("/missions?as_of=11", 503)
+    site.get("/missions?as_of=yesterday", 400)
+
+
+def test_a_diff_says_what_changed_and_how(site: Site) -> None:
+    site.take(mixed())
+    told = site.get("/diff?from=1&to=5")
+    assert [item["mission_id"] for item in told["items"]] == [mission_id(1), mission_id(2), mission_id(3)]
+    first = told["items"][0]
+    assert (first["before"]["status"], first["after"]["status"]) == ("proposed", "completed")
+    assert first["goals"] == [{"id": "g1", "kind": "echo", "before": "proposed", "after": "completed"}]
+    assert told["items"][1]["before"] is None
+    assert (told["begin"], told["end"], told["seq"]) == (1, 5, 10)
+    seen, path = [], "/diff?from=0&limit=2"
+    while path:
+        answer = site.client.get(path)
+        seen += [item["mission_id"] for item in answer.json()["items"]]
+        path = answer.links["next"]["url"] if "next" in answer.links else ""
+    assert seen == [mission_id(number) for number in (1, 2, 3, 4, 5)]
+    site.get("/diff", 400)
+
+
+def test_why_is_told_in_words_with_the_facts_behind_them(site: Site) -> None:
+    site.take(mixed())
+    told = site.get(f"/missions/{mission_id(2)}/why")
+    assert told["summary"] == "It has not been started: no executor ever served the queue gpu"
+    assert told["details"] == ["Start an executor: missions executor --queues gpu"]
+    assert told["facts"]["serving"]["exists"] is False
+    assert site.get(f"/missions/{mission_id(5)}/why")["summary"] == "It is rejected, unknown_kind"
+
+
+def test_stats_count_by_kind_by_minute_and_how_long_it_took(site: Site) -> None:
+    site.take(mixed())
+    told = stats.counts(query.connect(site.index.path), site.index.statuses, datetime(2026, 1, 1, 0, 30, tzinfo=UTC))
+    assert told.by_kind["mail.send"] == {"active": 1, "cancelled": 1}
+    assert told.per_minute == (stats.PerMinute("2026-01-01T00:00:00Z", 5, 3),)
+    assert told.ended_last_hour == {"completed": 1, "cancelled": 1, "rejected": 1}
+    assert told.wait_s == stats.Took(1.024, 1.024)
+    oldest = told.oldest["proposed"]
+    assert oldest is not None
+    assert oldest.mission_id == mission_id(2)
+    assert told.oldest["waiting"] is None
+    assert stats.counts(query.connect(site.index.path), Counter(), datetime(2026, 1, 2, tzinfo=UTC)).per_minute == ()
+
+
+def test_pages_are_zipped_where_that_is_accepted_and_say_what_may_be_done(site: Site) -> None:
+    site.take(mixed())
+    assert site.client.get("/missions").headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in site.client.get("/missions", headers={"Accept-Encoding": "identity"}).headers
+    answer = site.client.delete("/missions")
+    assert (answer.status_code, sorted(answer.headers["allow"].split(", "))) == (405, ["GET", "HEAD"])
+    assert answer.json()["type"] == "/problems/method-not-allowed"
+    options = site.client.options("/missions", headers={"Origin": "http://a.example"})
+    assert (options.status_code, sorted(options.headers["allow"].split(", "))) == (204, ["GET", "HEAD"])
+    assert not [name for name in options.headers if name.startswith("access-control")]
+
+
+def test_every_problem_has_a_type_that_is_explained(site: Site) -> None:
+    for path, status in (("/nowhere", 404), (f"/missions/{mission_id(9)}", 404), ("/missions?limit=0", 400)):
+        kind = site.get(path, status)["type"]
+        assert site.client.get(kind).text.splitlines()[0].endswith(f"({status})")
+    assert {kind.name for kind in KINDS} == set(BY_NAME)
+    assert site.client.get("/problems/nothing").status_code == 404

@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from pathlib import Path
 
 import pytest
 
+from missions.records import from_line
 from services.whiteboard import feed as feed_module
-from services.whiteboard import streaming
-from services.whiteboard.feed import Feed
+from services.whiteboard import query, streaming
+from services.whiteboard.feed import Feed, Missed
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import Record
+from services.whiteboard.selecting import Selection, Selector
 from services.whiteboard.view import View, fold
 from tests.support.eventually import eventually
 from tests.support.recording import UnsyncedDisk, mission_id, stream, whole
+from tests.support.site import mixed, opened
 
 
 class Live:
@@ -41,6 +44,7 @@ class Live:
         seqs: list[int] = []
         async with aclosing(self.feed.follow(after, wanted, pause_s=10, for_s=10)) as chunks:
             async for records in chunks:
+                assert not isinstance(records, Missed)
                 seqs += [record.seq for record in records]
                 if seqs[-1:] >= [until]:
                     break
@@ -137,7 +141,64 @@ async def test_a_reader_takes_no_more_than_a_few_large_records_at_a_time(
         live.feed = live.feed if recent else Feed(live.journal, live.journal.last_seq)
         async with aclosing(live.feed.follow(0, lambda _: True, pause_s=10, for_s=10)) as chunks:
             chunk = await anext(chunks)
+            assert not isinstance(chunk, Missed)
             assert 1 <= len(chunk) < 10
             assert sum(len(record.line) for record in chunk) <= 1_000
     monkeypatch.setattr(feed_module, "CHUNK_BYTES", 1)
     assert await live.read(0, 30) == list(range(1, 31))
+
+
+@pytest.mark.parametrize("recent", [True, False])
+async def test_what_is_missing_is_said_where_it_is_missing(live: Live, recent: bool) -> None:
+    live.take(2)
+    path = live.journal.folder / "missions.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    for lost in (0, 1, 3):
+        lines[lost] = b"x" * (len(lines[lost]) - 1) + b"\n"
+    path.write_bytes(b"".join(lines))
+    live.feed = Feed(live.journal, 6)
+    if recent:
+        live.take(1)
+    async with aclosing(live.feed.follow(0, lambda _: True, pause_s=10, for_s=10)) as chunks:
+        found = [await anext(chunks) for _ in range(4)]
+    assert [part if isinstance(part, Missed) else part[0].seq for part in found] == [Missed(1, 2), 3, Missed(4, 4), 5]
+
+
+async def test_a_gap_is_an_event_and_a_line(live: Live) -> None:
+    live.take(1)
+    path = live.journal.folder / "missions.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"x" * (len(lines[0]) - 1) + b"\n" + b"".join(lines[1:]))
+    live.feed = Feed(live.journal, 3)
+    for write, expected in (
+        (streaming.sse, b'event: gap\nid: 1\ndata: {"first":1,"last":1}\n\n'),
+        (streaming.ndjson, b'{"seq":1,"time":"","subject":"whiteboard.gap","data":{"first":1,"last":1}}\n'),
+    ):
+        async with aclosing(write(live.feed, 0, lambda _: True)) as blocks:
+            await anext(blocks)
+            assert await anext(blocks) == expected
+    assert not from_line(expected).about_a_mission
+
+
+@pytest.mark.parametrize(
+    ("selection", "found"),
+    [
+        (Selection(), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (Selection(status=frozenset({"proposed"})), [1, 4, 5, 7, 9]),
+        (Selection(status=frozenset({"completed", "rejected"})), [3, 10]),
+        (Selection(core=frozenset({"failed"})), [8, 10]),
+        (Selection(queue=frozenset({"gpu"})), [4]),
+        (Selection(conversation=frozenset({"ops"})), [1, 2, 3, 5, 6]),
+        (Selection(kind=frozenset({"mail.send"})), [5, 6, 7, 8]),
+        (Selection(kind=frozenset({"mail.send"}), core=frozenset({"active"})), [6]),
+        (Selection(mission_id=frozenset({mission_id(2), mission_id(5)}), queue=frozenset({"default"})), [9, 10]),
+    ],
+)
+def test_a_reader_gets_what_every_filter_lets_through(tmp_path: Path, selection: Selection, found: list[int]) -> None:
+    with opened(tmp_path) as site:
+        site.take(mixed())
+        records = list(site.journal.replay())
+        for order in (records, records[::-1]):  # whether the proposal comes first, or the index must tell
+            with closing(query.connect(site.index.path)) as connection:
+                wanted = Selector(connection).wanting(selection)
+                assert sorted(record.seq for record in order if wanted(record)) == found

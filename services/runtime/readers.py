@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from services.runtime.bus import Bus
+from services.runtime.bus import ApiError, Bus
 
 #: Between two requests of a busy reader.
 _BREATH_S = 2.0
@@ -26,6 +25,8 @@ class Reader:
     pending: int
     owned: int
     silent_s: float | None
+    redelivered: int = 0
+    lease_s: float | None = None
 
     @property
     def alive(self) -> bool:
@@ -42,15 +43,22 @@ class Reader:
 
 async def look(bus: Bus, stream: str, durable: str) -> Reader | None:
     """Return a consumer, or None where there is no such one; raises `MaybeStored` when the broker says nothing."""
-    from services.runtime.bus import ApiError
-
     try:
         info = await bus.api(f"CONSUMER.INFO.{stream}.{durable}")
     except ApiError as error:
         if error.code == _NOT_FOUND:
             return None
         raise
-    return Reader(stream, durable, info["num_waiting"], info["num_pending"], info["num_ack_pending"], _silence(info))
+    return Reader(
+        stream=stream,
+        durable=durable,
+        waiting=info["num_waiting"],
+        pending=info["num_pending"],
+        owned=info["num_ack_pending"],
+        silent_s=_silence(info),
+        redelivered=info.get("num_redelivered", 0),
+        lease_s=info["config"].get("ack_wait", 0) / 1e9 or None,
+    )
 
 
 def _silence(info: dict[str, Any]) -> float | None:

@@ -1,0 +1,157 @@
+"""Which missions a filter chooses, as a statement that reads little however many missions there are.
+
+Newest first, three ways: down the sequences, where only they are bounded; down the index of each status, where only
+the status is asked for, or few missions have it; else through the search, which intersects lists of sequences.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from contracts.lifecycle import CORE, TERMINAL, Core, Status
+from services.whiteboard import words
+from services.whiteboard.view import View
+
+DEFAULT_LIMIT = 50
+MOST_ITEMS = 500
+#: Behind every sequence.
+LAST = 2**62
+#: So many missions are looked at one by one.
+FEW = 2_000
+_OPEN = frozenset(Status) - TERMINAL
+
+Statement = tuple[str, list[object]]
+
+
+class Filter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which missions: all that is given must hold, each by one of its values; newest first, before `before`."""
+
+    status: tuple[str, ...] = ()
+    core: tuple[str, ...] = ()
+    queue: tuple[str, ...] = ()
+    conversation: tuple[str, ...] = ()
+    kind: tuple[str, ...] = ()
+    q: str = ""
+    since: str = ""
+    until: str = ""
+    as_of: int | str | None = None
+    limit: int = DEFAULT_LIMIT
+    before: int | None = None
+
+    @property
+    def statuses(self) -> frozenset[Status] | None:
+        """The statuses that will do; None where any does."""
+        if not self.status and not self.core:
+            return None
+        named = {Status(text) for text in self.status} or set(Status)
+        cores = {Core(text) for text in self.core} or set(Core)
+        return frozenset(status for status in named if CORE[status] in cores)
+
+    def lets_through(self, view: View) -> bool:
+        """Tell whether a view is wanted, its time apart."""
+        return (
+            (self.statuses is None or view.status in self.statuses)
+            and (not self.queue or view.queue in self.queue)
+            and (not self.conversation or view.conversation in self.conversation)
+            and (not self.kind or not set(self.kind).isdisjoint(words.kinds(view)))
+            and (not self.q or words.has_words(view, words.asked(self.q)))
+        )
+
+
+class Range(msgspec.Struct, frozen=True):
+    """Which proposals: from `low` on, before `high`."""
+
+    low: int = 0
+    high: int = LAST
+
+
+def are_few(connection: sqlite3.Connection, statuses: Iterable[Status]) -> bool:
+    """Tell whether no more than `FEW` missions have one of these statuses."""
+    names = [status.value for status in statuses]
+    counted = f"SELECT count(*) FROM (SELECT 1 FROM missions WHERE status IN ({marks(names)}) LIMIT ?)"  # noqa: S608
+    return bool(connection.execute(counted, [*names, FEW + 1]).fetchone()[0] <= FEW)
+
+
+def statement(wanted: Filter, within: Range, *, few: bool = False) -> Statement:
+    """Return the statement that yields the `first_seq` of what is wanted, newest first, without its limit."""
+    statuses = wanted.statuses
+    searched = bool(wanted.kind or wanted.q)
+    if statuses is None and not (searched or wanted.queue or wanted.conversation):
+        return _ALL, [within.low, within.high]
+    if statuses is not None and not searched and (few or not (wanted.queue or wanted.conversation)):
+        return _by_status(wanted, statuses, within)
+    return _by_search(wanted, within)
+
+
+def settled(wanted: Filter, within: Range, at: int) -> Statement:
+    """Return the statement for what was over at a sequence, newest first."""
+    conditions = [_BETWEEN, "seq <= ?", "span IS NOT NULL"]
+    values: list[object] = [within.low, within.high, at]
+    if wanted.statuses is not None:
+        names = tuple(status.value for status in wanted.statuses & TERMINAL)
+        wanted = msgspec.structs.replace(wanted, status=names, core=())
+        conditions.append(f"status IN ({marks(names)})")
+        values += names
+    if not (expression := _expression(wanted)):
+        return f"SELECT first_seq FROM missions WHERE {' AND '.join(conditions)}{_NEWEST}", values  # noqa: S608
+    return _SEARCH + " AND ".join(conditions[1:]) + _NEWEST_FOUND, [expression, *values]
+
+
+def marks(values: Sequence[object]) -> str:
+    """Return as many marks as there are values."""
+    return ",".join("?" * len(values))
+
+
+def columns(wanted: Filter) -> tuple[list[str], list[object]]:
+    """Return the conditions on the columns of `missions`, and their values."""
+    given = [("queue", wanted.queue), ("conversation", wanted.conversation)]
+    conditions = [f"{column} IN ({marks(values)})" for column, values in given if values]
+    return conditions, [value for _, values in given for value in values]
+
+
+_BETWEEN = "first_seq >= ? AND first_seq < ?"
+_NEWEST = " ORDER BY first_seq DESC"
+_ALL = f"SELECT first_seq FROM missions WHERE {_BETWEEN}{_NEWEST}"  # noqa: S608 - our own text
+_SEARCH = (
+    "SELECT first_seq FROM search CROSS JOIN missions ON first_seq = search.rowid WHERE search MATCH ?"
+    " AND search.rowid >= ? AND search.rowid < ? AND "
+)
+_NEWEST_FOUND = " ORDER BY search.rowid DESC"
+
+
+def _by_status(wanted: Filter, statuses: frozenset[Status], within: Range) -> Statement:
+    """Read each status's index down on its own: SQLite would sort all of several at once."""
+    conditions, more = columns(wanted)
+    parts, values = [], list[object]()
+    for status in statuses:
+        filters = " AND ".join(["status = ?", _BETWEEN, *conditions])
+        parts.append(f"SELECT * FROM (SELECT first_seq FROM missions WHERE {filters}{_NEWEST} LIMIT ?)")  # noqa: S608
+        values += [status.value, within.low, within.high, *more, wanted.limit + 1]
+    union = " UNION ALL ".join(parts) or "SELECT first_seq FROM missions WHERE 0"
+    return f"SELECT first_seq FROM ({union}){_NEWEST}", values  # noqa: S608 - our own text
+
+
+def _by_search(wanted: Filter, within: Range) -> Statement:
+    statuses = wanted.statuses
+    doubtful = statuses is not None and bool(_OPEN & statuses) and not statuses >= _OPEN
+    names = [status.value for status in statuses or ()] if doubtful else []
+    check = f"status IN ({marks(names)})" if names else "1"
+    values = [_expression(wanted), within.low, within.high, *names]
+    return _SEARCH + check + _NEWEST_FOUND, values
+
+
+def _expression(wanted: Filter) -> str:
+    """Return what the search is asked: every part in quotes, so that nobody's text is its syntax."""
+    attributes = [("queue", wanted.queue), ("conversation", wanted.conversation), ("kind", wanted.kind)]
+    parts = [_any(words.term(name, value) for value in values) for name, values in attributes if values]
+    if wanted.statuses is not None:
+        parts.append(_any(sorted({words.status_term(status) for status in wanted.statuses})))
+    parts += [f'"{word}"{" *" if prefix else ""}' for word, prefix in words.asked(wanted.q)]
+    return " AND ".join(parts)
+
+
+def _any(terms: Iterable[str]) -> str:
+    return "(" + " OR ".join(f'"{term}"' for term in terms) + ")"

@@ -1,0 +1,219 @@
+"""The facts behind why a mission is where it is, from its view, its records and what the broker says. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from contracts.lifecycle import Status
+from contracts.messages import Failure, Goal, Mission, Question, RetryPolicy
+from services.whiteboard.record import Record
+from services.whiteboard.said import NULL
+from services.whiteboard.view import View
+
+_CANCELLING = "cancelling"
+_BACKING_OFF = "backing_off"
+_RELEASED = "released"
+_ENDED = frozenset({"completed", "skipped"})
+_FAILED = frozenset({"failed", "cancelled", "rejected"})
+
+
+class Serving(Struct, frozen=True, kw_only=True):
+    """What the broker says about the executors of a queue; `problem` where it says nothing."""
+
+    exists: bool = True  #: whether an executor ever served it
+    alive: bool = False  #: whether one asks for work now, or took some just now
+    asking: int = 0  #: open requests for work
+    pending: int = 0  #: missions that nobody has been given yet
+    owned: int = 0  #: missions that somebody owns
+    redelivered: int = 0  #: of them, those that were given out before
+    lease_s: float | None = None
+    problem: str = ""
+
+
+class Attempt(Struct, frozen=True, kw_only=True):
+    """One ownership: who, since when, the last that was heard, and how it ended; empty while it lasts."""
+
+    number: int
+    owner: str
+    began: str
+    last_sign: str
+    ended: str = ""
+
+
+class Blocked(Struct, frozen=True, kw_only=True):
+    """A goal that cannot start yet, and the goals it waits for."""
+
+    goal: str
+    needs: tuple[str, ...]
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """A question that a goal asks, and until when."""
+
+    goal: str
+    question: str
+    expires_at: datetime | None = None
+
+
+class Trouble(Struct, frozen=True, kw_only=True):
+    """A try that failed, or an outcome: where, why, with which error."""
+
+    seq: int
+    goal: str
+    reason: str
+    error: Failure | None = None
+
+
+class Facts(Struct, frozen=True, kw_only=True):
+    """What the words rest on."""
+
+    queue: str
+    serving: Serving | None
+    since: str  #: time of the last record
+    deadline: str | None
+    attempts: tuple[Attempt, ...] = ()
+    running: tuple[str, ...] = ()  #: goals that run now
+    blocked: tuple[Blocked, ...] = ()
+    waiting: tuple[Waiting, ...] = ()
+    retry_at: datetime | None = None  #: about when the goal that failed last is tried again
+    cancelling_since: str | None = None
+    first_failure: Trouble | None = None
+
+
+class _Told(Struct, frozen=True):
+    """What a status record tells beside its view: who wrote it."""
+
+    status: str = ""
+    phase: str = ""
+    reason: str = ""
+    actor: str = ""
+    attempt: int = 0
+    goal: dict[str, Any] | None = None
+    error: Failure | None = None
+
+
+_decode = msgspec.json.Decoder(_Told).decode
+_decode_mission = msgspec.json.Decoder(Mission).decode
+_decode_question = msgspec.json.Decoder(Question).decode
+
+
+def gather(view: View, records: Sequence[Record], serving: Serving | None) -> Facts:
+    """Return the facts of a mission from its view, its records and what the broker says of its queue."""
+    told = [(record, said) for record in records if (said := _read(record)) is not None]
+    return Facts(
+        queue=view.queue,
+        serving=None if view.is_over else serving,
+        since=view.updated_at,
+        deadline=view.deadline,
+        attempts=tuple(_attempts(view, told)),
+        running=tuple(goal.id for goal in view.goals if goal.status == Status.ACTIVE) if not view.is_over else (),
+        blocked=() if view.is_over else tuple(_blocked(view)),
+        waiting=() if view.is_over else tuple(_waiting(view)),
+        retry_at=_retry_at(view, records, told),
+        cancelling_since=_cancelling_since(view, told),
+        first_failure=_first_failure(told),
+    )
+
+
+def _read(record: Record) -> _Told | None:
+    try:
+        return _decode(record.data)
+    except msgspec.MsgspecError:
+        return None
+
+
+def _attempts(view: View, told: Sequence[tuple[Record, _Told]]) -> Iterator[Attempt]:
+    """Yield the owners one after the other; the orchestrator's records are no sign of life of an owner."""
+    signs: dict[int, list[tuple[Record, _Told]]] = {}
+    for record, said in told:
+        if said.attempt and said.actor and not said.actor.startswith("orchestrator"):
+            signs.setdefault(said.attempt, []).append((record, said))
+    last = max(signs, default=0)
+    for number, heard in signs.items():
+        yield Attempt(
+            number=number,
+            owner=heard[0][1].actor,
+            began=heard[0][0].time,
+            last_sign=heard[-1][0].time,
+            ended=_how_it_ended(heard[-1][1], is_last=number == last, view=view),
+        )
+
+
+def _how_it_ended(last: _Told, *, is_last: bool, view: View) -> str:
+    """Return how an ownership ended; empty while it lasts."""
+    if last.phase == _RELEASED:
+        return "handed back: its process stopped"
+    if last.status == Status.WAITING:
+        return "let go: the mission waits"
+    if not is_last:
+        return "lost: silent for longer than its lease"
+    return f"{view.status}: {view.reason}" if view.is_over else ""
+
+
+def _blocked(view: View) -> Iterator[Blocked]:
+    status = {goal.id: goal.status for goal in view.goals}
+    for goal in view.goals:
+        missing = tuple(need for need in goal.needs if status.get(need) not in _ENDED)
+        if missing and goal.status == Status.PROPOSED:
+            yield Blocked(goal=goal.id, needs=missing)
+
+
+def _waiting(view: View) -> Iterator[Waiting]:
+    for goal in view.goals:
+        if goal.question == NULL:
+            continue
+        try:
+            question = _decode_question(goal.question)
+        except msgspec.MsgspecError:
+            yield Waiting(goal=goal.id, question="")
+        else:
+            yield Waiting(goal=goal.id, question=question.text, expires_at=question.expires_at)
+
+
+def _retry_at(view: View, records: Sequence[Record], told: Sequence[tuple[Record, _Told]]) -> datetime | None:
+    """Return about when the try that failed last is repeated: its time and the goal's own policy, without jitter."""
+    if view.is_over or view.phase != _BACKING_OFF:
+        return None
+    record, said = told[-1]
+    goal = _goal_of(records[0], str((said.goal or {}).get("id", "")))
+    if goal is None or goal.retry is None:
+        return None
+    tries = int((said.goal or {}).get("attempt", 1))
+    return datetime.fromisoformat(record.time) + timedelta(seconds=_pause_s(goal.retry, tries))
+
+
+def _goal_of(proposal: Record, goal_id: str) -> Goal | None:
+    try:
+        mission = _decode_mission(proposal.data)
+    except msgspec.MsgspecError:
+        return None
+    return next((goal for goal in mission.goals if goal.id == goal_id), None)
+
+
+def _pause_s(retry: RetryPolicy, tries: int) -> float:
+    factor = min(retry.backoff_factor ** min(tries - 1, 64), 1e9)
+    return min(retry.backoff_s * factor, retry.max_backoff_s)
+
+
+def _cancelling_since(view: View, told: Sequence[tuple[Record, _Told]]) -> str | None:
+    if view.is_over:
+        return None
+    asked = [record.time for record, said in told if said.phase == _CANCELLING and said.attempt == view.attempt]
+    return asked[0] if asked else None
+
+
+def _first_failure(told: Sequence[tuple[Record, _Told]]) -> Trouble | None:
+    """Return what failed first: a try, a goal, or the mission itself."""
+    for record, said in told:
+        goal = said.goal or {}
+        if said.phase == _BACKING_OFF or goal.get("status") in _FAILED or said.status in _FAILED:
+            error = said.error
+            if isinstance(found := goal.get("error"), dict):
+                error = Failure(type=str(found.get("type", "")), message=str(found.get("message", "")))
+            return Trouble(seq=record.seq, goal=str(goal.get("id", "")), reason=said.reason, error=error)
+    return None

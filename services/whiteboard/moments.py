@@ -1,0 +1,30 @@
+"""Which sequence a time stands for. The broker's clock may be set back; here it stands still until it has caught up."""
+
+from __future__ import annotations
+
+import sqlite3
+
+from services.whiteboard.batch import TENTH
+from services.whiteboard.journal import Journal
+
+
+def first_at(connection: sqlite3.Connection, journal: Journal, time: str, *, after: bool = False) -> int:
+    """Return the first sequence whose time is this or later (`after`: later); one behind the last where none is.
+
+    The index knows the first sequence of each tenth of a second; within it the journal is read.
+    """
+    tenth = time[:TENTH]
+    later = "SELECT seq FROM moments WHERE tenth > ? ORDER BY tenth LIMIT 1"
+    end: int = (connection.execute(later, (tenth,)).fetchone() or connection.execute(_BEHIND).fetchone() or (1,))[0]
+    begin = connection.execute("SELECT seq FROM moments WHERE tenth = ?", (tenth,)).fetchone()
+    if begin is None:
+        return end
+    for record in journal.replay(begin[0] - 1):
+        if record.seq >= end:
+            break
+        if not record.is_note and (record.time > time if after else record.time >= time):
+            return record.seq
+    return end
+
+
+_BEHIND = "SELECT last_seq + 1 FROM head"

@@ -1,0 +1,129 @@
+"""Why a mission is where it is, in plain words: its view and the facts in, an answer out. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from msgspec import Struct
+
+from contracts.lifecycle import Status
+from services.whiteboard.facts import Facts, Serving, Trouble, gather
+from services.whiteboard.record import Record
+from services.whiteboard.view import View
+
+_BACKING_OFF = "backing_off"
+_RELEASED = "released"
+
+
+class Why(Struct, frozen=True, kw_only=True):
+    """The answer: one sentence, what else is to be said, and the facts."""
+
+    mission_id: str
+    status: Status
+    phase: str
+    reason: str
+    summary: str
+    details: tuple[str, ...]
+    facts: Facts
+    seq: int
+
+
+def explain(view: View, records: Sequence[Record], serving: Serving | None) -> Why:
+    """Return why a mission is where it is, from its view, its records and what the broker says of its queue."""
+    facts = gather(view, records, serving)
+    return Why(
+        mission_id=view.mission_id,
+        status=view.status,
+        phase=view.phase,
+        reason=view.reason,
+        summary=_summary(view, facts),
+        details=tuple(_details(view, facts)),
+        facts=facts,
+        seq=view.seq,
+    )
+
+
+def _summary(view: View, facts: Facts) -> str:
+    """Say in one sentence why it is where it is."""
+    if view.is_over:
+        return _outcome(view)
+    if view.status is Status.PROPOSED:
+        return _unowned("It has not been started", facts)
+    return _asked(facts) if view.status is Status.WAITING else _under_way(view, facts)
+
+
+def _asked(facts: Facts) -> str:
+    if not facts.waiting:
+        return "It waits"
+    asked = facts.waiting[0]
+    until = f", until {asked.expires_at.isoformat()}" if asked.expires_at else ""
+    return f"It waits for an answer: {asked.question!r} (goal {asked.goal}){until}"
+
+
+def _under_way(view: View, facts: Facts) -> str:
+    if facts.cancelling_since:
+        return f"Its owner was asked to stop at {facts.cancelling_since} and has not written the outcome yet"
+    if view.phase == _RELEASED:
+        return _unowned("Its owner's process stopped and handed it back", facts)
+    if view.phase == _BACKING_OFF:
+        when = f" at about {facts.retry_at.isoformat()}" if facts.retry_at else ""
+        return f"A try failed; the next one starts{when or ' after a pause'}"
+    goals = f"; running: {', '.join(facts.running)}" if facts.running else ""
+    owner = facts.attempts[-1].owner if facts.attempts else "an executor"
+    return f"It is owned by {owner}, attempt {view.attempt}{goals}"
+
+
+def _outcome(view: View) -> str:
+    told = f": {view.error.type}: {view.error.message}" if view.error else ""
+    return f"It is {view.status}, {view.reason or 'without a reason'}{told}"
+
+
+def _unowned(begin: str, facts: Facts) -> str:
+    """Say why nobody takes it."""
+    serving = facts.serving
+    if serving is None:
+        return begin
+    if serving.problem:
+        return f"{begin}; why cannot be told: {serving.problem}"
+    if not serving.exists:
+        return f"{begin}: no executor ever served the queue {facts.queue}"
+    if not serving.alive:
+        return f"{begin}: nobody serves the queue {facts.queue} now"
+    if serving.asking == 0 or serving.pending > serving.asking:
+        busy = f"{serving.owned} missions running, {serving.pending} waiting"
+        return f"{begin}: the executors of the queue {facts.queue} are busy, {busy}"
+    return f"{begin}: the executors of the queue {facts.queue} ask for work, it is about to start"
+
+
+def _details(view: View, facts: Facts) -> Iterator[str]:
+    """Say what else matters, what to do included."""
+    serving = facts.serving
+    unserved = serving is not None and not serving.problem and not (serving.exists and serving.alive)
+    if unserved and not view.is_over and view.status is not Status.WAITING:
+        yield f"Start an executor: missions executor --queues {facts.queue}"
+    if view.status is Status.WAITING and facts.waiting:
+        yield f"Answer it: missions answer {view.mission_id} …"
+    yield from (f"Goal {blocked.goal} waits for {', '.join(blocked.needs)}" for blocked in facts.blocked)
+    for attempt in facts.attempts:
+        if attempt.ended and not (view.is_over and attempt is facts.attempts[-1]):
+            yield f"Attempt {attempt.number} by {attempt.owner}: {attempt.ended}; last sign at {attempt.last_sign}"
+    yield from _of_owner(view, facts)
+    if facts.first_failure:
+        yield _of_failure(facts.first_failure)
+    if facts.deadline and not view.is_over:
+        yield f"It fails at its deadline, {facts.deadline}"
+
+
+def _of_owner(view: View, facts: Facts) -> Iterator[str]:
+    if view.is_over or not facts.attempts or facts.attempts[-1].ended:
+        return
+    yield f"The last record of its owner is of {facts.attempts[-1].last_sign}"
+    if facts.serving and not facts.serving.problem and not facts.serving.alive:
+        lease = f" of {facts.serving.lease_s:g} s" if facts.serving.lease_s else ""
+        yield f"Another executor takes over after the lease{lease}, if its owner is gone"
+
+
+def _of_failure(trouble: Trouble) -> str:
+    where = f"goal {trouble.goal}" if trouble.goal else "the mission"
+    error = f": {trouble.error.type}: {trouble.error.message}" if trouble.error else ""
+    return f"What failed first: {where}, {trouble.reason or 'failed'}, at sequence {trouble.seq}{error}"

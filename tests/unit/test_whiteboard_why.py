@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from contracts.lifecycle import Status
+from contracts.messages import Failure, Goal, GoalStatus, Question, RetryPolicy
+from services.whiteboard.facts import Blocked, Serving
+from services.whiteboard.record import Record
+from services.whiteboard.view import fold
+from services.whiteboard.why import Why, explain
+from tests.support.recording import change, proposal, stream
+
+BOOM = Failure(type="Boom", message="no disk")
+SERVED = Serving(alive=True, asking=1)
+FLAKY = Goal(id="a", kind="fail", retry=RetryPolicy(max_attempts=5, backoff_s=4, backoff_factor=3))
+
+
+def why(*messages: tuple[str, bytes], serving: Serving | None = SERVED) -> Why:
+    records = [Record(note.seq, note.time, note.subject, note.data, b"") for note in stream(messages)]
+    view = fold(records)
+    assert view is not None
+    return explain(view, records, serving)
+
+
+def active(**fields: Any) -> tuple[str, bytes]:
+    return change(1, Status.ACTIVE, **({"actor": "executor/vm/1"} | fields))
+
+
+@pytest.mark.parametrize(
+    ("serving", "words"),
+    [
+        (None, "It has not been started"),
+        (Serving(exists=False), "no executor ever served the queue default"),
+        (Serving(), "nobody serves the queue default now"),
+        (Serving(alive=True, pending=7, owned=200), "are busy, 200 missions running, 7 waiting"),
+        (Serving(alive=True, asking=2, pending=1), "it is about to start"),
+        (Serving(problem="no answer"), "why cannot be told: no answer"),
+    ],
+)
+def test_what_nobody_has_started_says_who_serves_its_queue(serving: Serving | None, words: str) -> None:
+    assert words in why(proposal(1), serving=serving).summary
+
+
+def test_what_nobody_serves_says_what_to_start() -> None:
+    assert "Start an executor: missions executor --queues default" in why(proposal(1), serving=Serving()).details
+
+
+def test_what_is_owned_names_its_owner_and_the_last_that_was_heard() -> None:
+    told = why(proposal(1), active())
+    assert told.summary == "It is owned by executor/vm/1, attempt 1; running: g1"
+    assert told.details == ("The last record of its owner is of 2026-01-01T00:00:02.000000000Z",)
+    assert [attempt.ended for attempt in told.facts.attempts] == [""]
+
+
+def test_what_was_taken_over_tells_how_each_attempt_ended() -> None:
+    second = {"attempt": 2, "actor": "executor/vm/2"}
+    released = active(phase="released", **second)
+    told = why(proposal(1), active(), active(phase="recovering", **second), released, serving=Serving())
+    assert [attempt.ended for attempt in told.facts.attempts] == [
+        "lost: silent for longer than its lease",
+        "handed back: its process stopped",
+    ]
+    assert "handed it back: nobody serves" in told.summary
+
+
+def test_what_failed_and_is_tried_again_says_when() -> None:
+    goal = GoalStatus(id="a", kind="fail", status="retrying", attempt=2, error=BOOM)
+    told = why(proposal(1, FLAKY), active(), active(phase="backing_off", reason="handler_error", goal=goal))
+    assert told.facts.retry_at == datetime(2026, 1, 1, 0, 0, 3 + 12, tzinfo=UTC)
+    assert told.summary == "A try failed; the next one starts at about 2026-01-01T00:00:15+00:00"
+    assert "What failed first: goal a, handler_error, at sequence 3: Boom: no disk" in told.details
+
+
+def test_what_waits_says_for_whom_and_until_when() -> None:
+    asked = Question(key="go", text="Ship it?", expires_at=datetime(2026, 1, 2, tzinfo=UTC))
+    goal = GoalStatus(id="g1", kind="echo", status="waiting", question=asked)
+    told = why(proposal(1), active(), change(1, Status.WAITING, goal=goal, actor="executor/vm/1"))
+    assert told.summary == "It waits for an answer: 'Ship it?' (goal g1), until 2026-01-02T00:00:00+00:00"
+    assert told.facts.attempts[0].ended == "let go: the mission waits"
+
+
+def test_what_is_being_cancelled_says_since_when() -> None:
+    told = why(proposal(1), active(), active(phase="cancelling", actor="orchestrator"), active(phase="progress"))
+    assert told.facts.cancelling_since == "2026-01-01T00:00:03.000000000Z"
+    assert "asked to stop at 2026-01-01T00:00:03" in told.summary
+    assert told.facts.attempts[0].last_sign == "2026-01-01T00:00:04.000000000Z"
+
+
+def test_goals_that_wait_for_others_are_named() -> None:
+    goals = (Goal(id="a", kind="echo"), Goal(id="b", kind="echo"), Goal(id="c", kind="echo", needs=("a", "b")))
+    done = GoalStatus(id="a", kind="echo", status="completed")
+    told = why(proposal(1, *goals), active(), active(phase="goal_done", goal=done))
+    assert told.facts.blocked == (Blocked(goal="c", needs=("b",)),)
+    assert "Goal c waits for b" in told.details
+
+
+def test_what_is_over_says_how_and_what_failed_first() -> None:
+    first = GoalStatus(id="a", kind="fail", status="retrying", attempt=1, error=BOOM)
+    last = GoalStatus(id="a", kind="fail", status="failed", attempt=2, error=Failure(type="Crash", message="late"))
+    told = why(
+        proposal(1, FLAKY, deadline=datetime(2026, 1, 2, tzinfo=UTC)),
+        active(),
+        active(phase="backing_off", reason="handler_error", goal=first),
+        change(1, Status.FAILED, reason="retries_exhausted", goal=last, error=last.error, actor="executor/vm/1"),
+    )
+    assert told.summary == "It is failed, retries_exhausted: Crash: late"
+    assert told.details == ("What failed first: goal a, handler_error, at sequence 3: Boom: no disk",)
+    assert told.facts.attempts[0].ended == "failed: retries_exhausted"
+    assert told.facts.serving is None
+
+
+def test_a_deadline_that_is_still_to_come_is_told() -> None:
+    assert "It fails at its deadline" in why(proposal(1, deadline=datetime(2030, 1, 1, tzinfo=UTC))).details[-1]
+
+
+def test_a_record_that_nobody_understands_changes_no_answer() -> None:
+    subject, _ = active()
+    assert why(proposal(1), active(), (subject, b"rubbish")).summary == why(proposal(1), active()).summary
