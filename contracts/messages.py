@@ -237,7 +237,7 @@ class KindSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retries: int = 0  #: tries after the first
 
 
-class JournalRecord(Struct, frozen=True, kw_only=True):
+class JournalRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One line of the journal; `data` is the message as published."""
 
     seq: int

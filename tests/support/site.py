@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from contracts.lifecycle import Status
 from contracts.messages import Goal
+from services.runtime import chat_http
 from services.runtime.health import Health
 from services.runtime.http import create_app
 from services.runtime.metrics import Metrics
@@ -29,13 +30,14 @@ from tests.support.recording import UnsyncedDisk, change, proposal, stream, whol
 class Site:
     """The whiteboard's answers over a journal that the test writes."""
 
-    def __init__(self, folder: Path, **settings: Any) -> None:
+    def __init__(self, folder: Path, door: Any = None, **settings: Any) -> None:
         self.journal = Journal.open(folder / "journal", UnsyncedDisk())
         self.index = Index.open(folder / "index.sqlite", self.journal)
         self.feed = Feed(self.journal, self.index.last_seq)
         self.serving = Serving(exists=False)
         self.answers = Answers(self.journal, self.index, self.feed, lambda: 0, self.who_serves)
-        app = self.app = create_app(routes(self.answers), Health(), Metrics("whiteboard"), settings_for("", **settings))
+        resources = [*routes(self.answers), *(chat_http.routes(door) if door else [])]
+        app = self.app = create_app(resources, Health(), Metrics("whiteboard"), settings_for("", **settings))
         for kind, answer in problems.ERRORS.items():
             app.add_exception_handler(kind, answer)
         self.client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
@@ -60,9 +62,9 @@ class Site:
 
 
 @contextmanager
-def opened(folder: Path, **settings: Any) -> Iterator[Site]:
+def opened(folder: Path, door: Any = None, **settings: Any) -> Iterator[Site]:
     """Open a site, and close it."""
-    site = Site(folder, **settings)
+    site = Site(folder, door, **settings)
     try:
         yield site
     finally:
