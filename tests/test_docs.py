@@ -180,7 +180,13 @@ def test_the_tests_of_the_readme_pass(desk: Path) -> None:
 @pytest.mark.timeout(240)  # twenty commands, each a process
 @pytest.mark.parametrize(
     ("page", "goals"),
-    [(README, "goals.py"), (GUIDE, "guide.py"), (DOCS / "operations.md", "goals.py"), (DOCS / "kinds.md", "goals.py")],
+    [
+        (README, "goals.py"),
+        (GUIDE, "guide.py"),
+        (DOCS / "operations.md", "goals.py"),
+        (DOCS / "kinds.md", "goals.py"),
+        (DOCS / "http.md", "goals.py"),
+    ],
 )
 def test_the_shell_lines_of_a_page_run(desk: Path, page: Path, goals: str) -> None:
     script = "\n".join(block.text for block in blocks(page, "sh"))
