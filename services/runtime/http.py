@@ -15,6 +15,7 @@ from starlette.middleware.gzip import DEFAULT_EXCLUDED_CONTENT_TYPES, GZipMiddle
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 
 from contracts.errors import MissionsError
 from services.runtime.guard import Guard, SlowBody
@@ -57,6 +58,16 @@ class Ready(msgspec.Struct, frozen=True):
     reasons: dict[str, str]
 
 
+class Zipped(GZipMiddleware):
+    """Zips for who accepts it; everybody else's answers pass untouched."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and any(n == b"accept-encoding" and b"gzip" in v for n, v in scope["headers"]):
+            await super().__call__(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Answer with JSON, encoded by msgspec."""
     return Response(_encode(content), status, headers, media_type="application/json")
@@ -74,7 +85,7 @@ def create_app(routes: Sequence[BaseRoute], health: Health, metrics: Metrics, se
             *_cors(settings),
             Middleware(Guard, settings=settings, tokens=tokens),
             Middleware(
-                GZipMiddleware,
+                Zipped,
                 minimum_size=_ZIPPED_FROM_BYTES,
                 compresslevel=_ZIP_LEVEL,
                 exclude_content_types=_NEVER_ZIPPED,

@@ -97,7 +97,8 @@ class Answers:
         await self._reach(params, wait_s)
         if at is not None:
             return await self._mission_at(request, name, at)
-        await self._feed.outcome(self._full_id(name), lambda: self._is_over(name), wait_s)
+        if wait_s:
+            await self._feed.outcome(self._full_id(name), lambda: self._is_over(name), wait_s)
         found = query.mission(self._connection, name)
         return _stamped(request, msgspec.Raw(found.view), found.seq, max(self._feed.last_seq, found.seq))
 
