@@ -22,7 +22,9 @@ from services.runtime.problems import FOLDER as PROBLEMS_AT
 from services.runtime.problems import KINDS, kind_of
 from services.runtime.settings import PREFIX, Settings
 from services.runtime.streams import TUNABLE
+from services.whiteboard import artifacts
 from services.whiteboard.app import Answers
+from services.whiteboard.artifacts import Artifacts
 from services.whiteboard.routes import routes
 
 FOLDER = Path(__file__).parent
@@ -213,7 +215,11 @@ PAGES: dict[str, Callable[[], str]] = {
 
 def described() -> str:
     """Return the OpenAPI document of the whiteboard, as it serves it."""
-    resources = [*routes(cast("Answers", Answers)), *chat_http.routes(cast("ChatDoor", None))]
+    resources = [
+        *routes(cast("Answers", Answers)),
+        *artifacts.routes(cast("Artifacts", Artifacts)),
+        *chat_http.routes(cast("ChatDoor", None)),
+    ]
     app = create_app(resources, Health(), Metrics("whiteboard"), Settings())
     return msgspec.json.format(app.state.described, indent=2).decode() + "\n"
 

@@ -36,6 +36,7 @@ _NEVER_ZIPPED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson")
 _WHAT_TO_DO = {
     "Not understood": "Mend what detail names; docs/messages.md shows every message",
     "Too large": "Send less in one message; the limits are in docs/operations.md",
+    "Gone": "It was removed; its record stays",
     "No such mission": "GET /missions lists them",
     "Not yet": "Ask again",
     "No room": "Raise max_bytes of the stream, then repeat the same request",
@@ -59,10 +60,11 @@ class Ready(msgspec.Struct, frozen=True):
 
 
 class Zipped(GZipMiddleware):
-    """Zips for who accepts it; everybody else's answers pass untouched."""
+    """Zips for who accepts it; everybody else's answers pass untouched, and so do artifacts, whatever they are."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and any(n == b"accept-encoding" and b"gzip" in v for n, v in scope["headers"]):
+        accepted = any(name == b"accept-encoding" and b"gzip" in value for name, value in scope.get("headers", ()))
+        if accepted and "/artifacts/" not in scope["path"]:
             await super().__call__(scope, receive, send)
         else:
             await self.app(scope, receive, send)

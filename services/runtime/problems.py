@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 from starlette.responses import Response
 
-from contracts.errors import ContractError, MissionsError, NotFound, StreamFull, TooLarge, WaitOver
+from contracts.errors import ContractError, Gone, MissionsError, NotFound, StreamFull, TooLarge, WaitOver
 from contracts.errors import WriteError as NotStored
 
 MEDIA_TYPE = "application/problem+json"
@@ -46,16 +46,18 @@ KINDS: tuple[Kind, ...] = (
     Kind(403, "Not allowed", "The token is known and lacks the scope: `read` to ask, `write` to say something."),
     Kind(403, "Another site", "A browser sent it for a page of another site, which may not give orders here."),
     Kind(404, "No such mission", "No mission has this id, or one that begins so; a new one may not be known yet."),
+    Kind(404, "No such artifact", "No record of the mission names it."),
     Kind(404, "Not found", "Nothing is at this path."),
     Kind(405, "Method not allowed", "The path exists; the header Allow says what may be done with it."),
     Kind(408, "Not yet", "What was waited for did not happen in time. Ask again."),
     Kind(408, "Too slow a body", "The body of the request did not arrive in time."),
-    Kind(410, "Gone", "The records of that time are no longer in the journal, or are damaged."),
+    Kind(410, "Gone", "It was there, and was removed: an artifact, or the journal's records of that time."),
     Kind(413, "Too large", "The body is over the limit of a message."),
     Kind(500, "Failed", "Something went wrong that Missions understands; `detail` says what."),
     Kind(500, "Our fault", "A bug. The log of the service has the traceback."),
     Kind(503, "Not stored", "Nobody can tell whether it is stored. Repeat the same request, with the same id."),
     Kind(503, "No room", "The broker is full; nothing was stored."),
+    Kind(503, "Not reachable", "The broker does not answer now. Ask again."),
     Kind(503, "Not seen yet", "The whiteboard has not seen that sequence yet. Ask again."),
     Kind(503, "Too slow", "The question takes too long to answer: narrow it down with a filter."),
 )
@@ -66,6 +68,7 @@ BY_NAME: Mapping[str, Kind] = {kind.name: kind for kind in KINDS}
 TITLE_OF: tuple[tuple[type[MissionsError], str], ...] = (
     (TooLarge, "Too large"),
     (ContractError, "Not understood"),
+    (Gone, "Gone"),
     (NotFound, "No such mission"),
     (WaitOver, "Not yet"),
     (StreamFull, "No room"),

@@ -12,7 +12,6 @@ import structlog
 from msgspec import Raw, Struct
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 from starlette.types import Send
 
 from contracts import artifacts
@@ -21,6 +20,7 @@ from contracts.messages import Artifact
 from services.runtime.bus import ApiError
 from services.runtime.http import json_response, problem
 from services.runtime.objects import Objects
+from services.runtime.openapi import Operation, Parameter
 from services.whiteboard import parameters, query
 from services.whiteboard.query import Found
 
@@ -107,6 +107,25 @@ class Artifacts:
         raise NoArtifact(f"goal {goal_id[:64]!r} of mission {found.mission_id} kept no artifact {name[:128]!r}")
 
 
+class ArtifactItem(Struct, frozen=True):
+    """An artifact: what its record says of it, and where it is."""
+
+    goal: str
+    name: str
+    size_bytes: int
+    sha256: str
+    media_type: str
+    url: str
+
+
+class ArtifactList(Struct, frozen=True):
+    """All artifacts of a mission; `seq` is its last record."""
+
+    mission_id: str
+    items: list[ArtifactItem]
+    seq: int
+
+
 class NoArtifact(NotFound):
     """No record names such an artifact."""
 
@@ -154,11 +173,29 @@ def _media_type(artifact: Artifact) -> str:
     return given
 
 
-def routes(answers: Artifacts) -> list[Route]:
+def routes(answers: Artifacts) -> list[Operation]:
     """Return the routes of artifacts."""
+    of_one = parameters.MISSION_ID
     return [
-        Route("/missions/{mission_id}/artifacts", answers.list),
-        Route("/missions/{mission_id}/artifacts/{goal}/{name}", answers.get),
+        Operation(
+            "/missions/{mission_id}/artifacts",
+            answers.list,
+            "What the goals of a mission kept",
+            parameters=(of_one,),
+            answers={200: ArtifactList},
+        ),
+        Operation(
+            "/missions/{mission_id}/artifacts/{goal}/{name}",
+            answers.get,
+            "One artifact, as its goal kept it",
+            parameters=(
+                of_one,
+                Parameter("goal", "The goal that kept it", where="path"),
+                Parameter("name", "Its name", where="path"),
+            ),
+            media_types={"*/*": {"type": "string"}},
+            problems={410: "it was removed", 503: "the broker is away"},
+        ),
     ]
 
 

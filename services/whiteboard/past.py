@@ -12,7 +12,7 @@ from itertools import islice, takewhile
 
 import msgspec
 
-from contracts.errors import MissionsError, NotFound
+from contracts.errors import Gone, NotFound
 from contracts.lifecycle import TERMINAL, Status
 from services.whiteboard import choosing, query, tables
 from services.whiteboard.choosing import Filter, Range
@@ -26,7 +26,7 @@ _encode = msgspec.json.Encoder().encode
 _decode_view = msgspec.json.Decoder(View).decode
 
 
-class Gone(MissionsError):
+class RecordsGone(Gone):
     """The records of that time are no longer in the journal."""
 
 
@@ -38,7 +38,7 @@ class Past:
         self._journal = journal
 
     def mission(self, name: str, at: int) -> View:
-        """Return a mission as it was after the record at a sequence; raises `NotFound` or `Gone`."""
+        """Return a mission as it was after the record at a sequence; raises `NotFound` or `RecordsGone`."""
         found = query.mission(self.connection, name)
         if found.first_seq > at:
             raise NotFound(f"mission {found.mission_id} was proposed at {found.first_seq}, after {at}")
@@ -52,7 +52,7 @@ class Past:
             return None
 
     def page(self, wanted: Filter, within: Range, at: int) -> Page:
-        """Return a page of the board as it was; raises `Gone` or `TooSlow`."""
+        """Return a page of the board as it was; raises `RecordsGone` or `TooSlow`."""
         within = Range(within.low, min(within.high, at + 1))
         with query.snapshot(self.connection):
             # the two have no mission in common: what was over, and what was under way
@@ -65,18 +65,20 @@ class Past:
         return takewhile(lambda record: record.seq <= until, self._journal.replay(after))
 
     def records(self, first_seq: int, until: int = choosing.LAST, *, after: int = 0, limit: int = -1) -> list[Record]:
-        """Return the records of a mission up to a sequence; raises `Gone` where one cannot be read any more."""
+        """Return the records of a mission up to a sequence; raises `RecordsGone` where one cannot be read any more."""
         places = query.places(self.connection, first_seq, after, limit, until)
         found = [self._journal.read(*place) for place in places]
         whole = [record for record in found if record is not None]
         if len(whole) < len(found):
-            raise Gone(f"{len(found) - len(whole)} of {len(found)} records cannot be read in the journal any more")
+            raise RecordsGone(
+                f"{len(found) - len(whole)} of {len(found)} records cannot be read in the journal any more"
+            )
         return whole
 
     def _folded(self, first_seq: int, at: int) -> View:
         view = fold(self.records(first_seq, at))
         if view is None:
-            raise Gone(f"the records of the mission proposed at {first_seq} tell nothing any more")
+            raise RecordsGone(f"the records of the mission proposed at {first_seq} tell nothing any more")
         return view
 
     def _over(self, wanted: Filter, within: Range, at: int) -> Iterator[tuple[int, msgspec.Raw]]:

@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from contracts.errors import MissionsError, NotFound
 from services.runtime.problems import problem
-from services.whiteboard.past import Gone
+from services.whiteboard.past import RecordsGone
 from services.whiteboard.query import BadParameter, TooSlow
 
 
@@ -45,5 +45,5 @@ ERRORS = {
     NotFound: _on_not_found,
     NotYet: _on_not_yet,
     TooSlow: _on_too_slow,
-    Gone: _on_gone,
+    RecordsGone: _on_gone,
 }

@@ -54,7 +54,7 @@ def _summary(view: View, facts: Facts) -> str:
 
 def _asked(facts: Facts) -> str:
     if not facts.waiting:
-        return "It waits"
+        return _unowned("It was answered and has not been taken up again", facts)
     asked = facts.waiting[0]
     until = f", until {asked.expires_at.isoformat()}" if asked.expires_at else ""
     return f"It waits for an answer: {asked.question!r} (goal {asked.goal}){until}"
@@ -99,7 +99,7 @@ def _details(view: View, facts: Facts) -> Iterator[str]:
     """Say what else matters, what to do included."""
     serving = facts.serving
     unserved = serving is not None and not serving.problem and not (serving.exists and serving.alive)
-    if unserved and not view.is_over and view.status is not Status.WAITING:
+    if unserved and not view.is_over and not facts.waiting:
         yield f"Start an executor: missions executor --queues {facts.queue}"
     if view.status is Status.WAITING and facts.waiting:
         yield f"Answer it: missions answer {view.mission_id} …"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from starlette.testclient import TestClient
 
@@ -15,7 +15,8 @@ from services.runtime import chat_http
 from services.runtime.health import Health
 from services.runtime.http import create_app
 from services.runtime.metrics import Metrics
-from services.whiteboard import problems
+from services.runtime.objects import Objects
+from services.whiteboard import artifacts, problems
 from services.whiteboard.app import Answers
 from services.whiteboard.facts import Serving
 from services.whiteboard.feed import Feed
@@ -36,10 +37,12 @@ class Site:
         self.feed = Feed(self.journal, self.index.last_seq)
         self.serving = Serving(exists=False)
         self.answers = Answers(self.journal, self.index, self.feed, lambda: 0, self.who_serves)
-        resources = [*routes(self.answers), *(chat_http.routes(door) if door else [])]
+        kept = artifacts.Artifacts(self.index.path, cast("Objects", None))  # nothing is kept here
+        resources = [*routes(self.answers), *artifacts.routes(kept), *(chat_http.routes(door) if door else [])]
         app = self.app = create_app(resources, Health(), Metrics("whiteboard"), settings_for("", **settings))
-        for kind, answer in problems.ERRORS.items():
+        for kind, answer in {**problems.ERRORS, **artifacts.ERRORS}.items():
             app.add_exception_handler(kind, answer)
+        self.kept = kept
         self.client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
 
     async def who_serves(self, _: str) -> Serving:
@@ -69,6 +72,7 @@ def opened(folder: Path, door: Any = None, **settings: Any) -> Iterator[Site]:
         yield site
     finally:
         site.answers.close()
+        site.kept.close()
         site.index.close()
         site.journal.close()
 

@@ -21,7 +21,7 @@ from services.whiteboard.choosing import Filter, Range
 from services.whiteboard.index import Index
 from services.whiteboard.journal import Journal
 from services.whiteboard.moments import first_at
-from services.whiteboard.past import Gone, Past
+from services.whiteboard.past import Past, RecordsGone
 from services.whiteboard.record import Note, Record
 from services.whiteboard.view import View, fold
 from tests.support.recording import UnsyncedDisk, change, mission_id, proposal, stream, whole
@@ -184,6 +184,6 @@ def test_what_the_journal_has_lost_is_gone_and_not_made_up() -> None:
     with board(stream([*whole(1), *whole(2)])) as (journal, past):
         lines = (journal.folder / "missions.jsonl").read_bytes().splitlines(keepends=True)
         (journal.folder / "missions.jsonl").write_bytes(b"".join([b"x" * (len(lines[0]) - 1) + b"\n", *lines[1:]]))
-        with pytest.raises(Gone, match="1 of 2 records"):
+        with pytest.raises(RecordsGone, match="1 of 2 records"):
             past.mission(mission_id(1), 2)
         assert past.mission(mission_id(2), 5).status is Status.ACTIVE

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from contracts.lifecycle import Status
-from contracts.messages import Failure, Goal, GoalStatus, Question, RetryPolicy
+from contracts.messages import Answer, Failure, Goal, GoalStatus, Question, RetryPolicy
 from services.whiteboard.facts import Blocked, Serving
 from services.whiteboard.record import Record
 from services.whiteboard.view import fold
@@ -80,6 +80,16 @@ def test_what_waits_says_for_whom_and_until_when() -> None:
     told = why(proposal(1), active(), change(1, Status.WAITING, goal=goal, actor="executor/vm/1"))
     assert told.summary == "It waits for an answer: 'Ship it?' (goal g1), until 2026-01-02T00:00:00+00:00"
     assert told.facts.attempts[0].ended == "let go: the mission waits"
+
+
+def test_what_was_answered_says_who_could_take_it_up() -> None:
+    asked = GoalStatus(id="g1", kind="echo", status="waiting", question=Question(key="go", text="Ship it?"))
+    told = GoalStatus(id="g1", kind="echo", status="answered", answer=Answer(key="go", value=True))
+    history = [proposal(1), active(), change(1, Status.WAITING, goal=asked, actor="executor/vm/1")]
+    answered = change(1, Status.WAITING, phase="answered", goal=told, actor="orchestrator")
+    assert why(*history, answered, serving=Serving()).summary == (
+        "It was answered and has not been taken up again: nobody serves the queue default now"
+    )
 
 
 def test_what_is_being_cancelled_says_since_when() -> None:
