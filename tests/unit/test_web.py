@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from contracts.errors import SetupError, WhiteboardUnreachable
+from contracts.errors import PermissionDenied, SetupError, WhiteboardUnreachable
 from missions.web import Web
+from missions.whiteboard import Whiteboard
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -106,3 +107,24 @@ async def test_silence_ends() -> None:
 def test_what_cannot_be_a_whiteboard_is_refused(url: str) -> None:
     with pytest.raises(SetupError):
         Web(url)
+
+
+async def test_a_token_is_sent_with_every_request_and_never_in_the_url() -> None:
+    async with answering(OK + b"Content-Length: 0\r\n\r\n") as (web, requests):
+        await Web(web.url, "mst_x").get("/a")
+
+    assert b"\r\nAuthorization: Bearer mst_x\r\n" in requests[0]
+    assert b"mst_x" not in requests[0].splitlines()[0]
+    with pytest.raises(SetupError, match="MISSIONS_TOKEN"):
+        Web("http://localhost", "a\r\nb")
+
+
+@pytest.mark.parametrize("status", [b"401 Unauthorized", b"403 Forbidden"])
+async def test_a_whiteboard_that_wants_a_token_is_a_permission_denied(status: bytes) -> None:
+    body = b'{"title":"No token","hint":"Send one"}'
+    answer = b"HTTP/1.1 " + status + b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    async with answering(answer) as (web, _):
+        with pytest.raises(PermissionDenied, match=r"No token\. Send one"):
+            await Whiteboard(web.url).stats()
+        with pytest.raises(PermissionDenied):
+            await anext(Whiteboard(web.url).feed(0))
