@@ -6,6 +6,7 @@ It prints its port; a number on stdin is how many records to append; the end of 
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from itertools import islice
 from pathlib import Path
@@ -76,5 +77,6 @@ async def _append(wanted: int, journal: Journal, index: Index, feed: Feed) -> No
 
 
 if __name__ == "__main__":
+    gc.set_threshold(50_000, 20, 20)  # as services do
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     uvloop.run(serve(Path(sys.argv[1])))

@@ -37,12 +37,15 @@ class Tally:
                 self.kinds[kind, after.status.value] += 1
                 if before is not None:
                     self.kinds[kind, before.status.value] -= 1
-        minute = after.updated_at[:_MINUTE]
+            self._add_minute(before, after, after.updated_at[:_MINUTE])
+
+    def _add_minute(self, before: View | None, after: View, minute: str) -> None:
+        """Count what happened in a minute: every beginning and end is a change of the status."""
         if before is None:
             self.minutes[minute, PROPOSED, 0] += 1
         elif before.started_at is None and after.started_at is not None:
             self.minutes[minute, WAIT, bucket_of(after.proposed_at, after.started_at)] += 1
-        if after.is_over and after.finished_at is not None:
+        if after.finished_at is not None:
             self.minutes[minute, after.status.value, 0] += 1
             if after.started_at is not None:
                 self.minutes[minute, RUN, bucket_of(after.started_at, after.finished_at)] += 1

@@ -17,7 +17,7 @@ from msgspec import Raw
 from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Failure
 from services.whiteboard.said import NULL
-from services.whiteboard.view import GoalView, View
+from services.whiteboard.view import View
 
 #: What of one text is searched, and of one mission.
 MOST_LETTERS = 8_192
@@ -26,20 +26,20 @@ LONGEST_WORD = 64
 #: The status term of all that is not over: it changes too often to be a term of its own.
 OPEN = "open"
 
-_WORD = re.compile(r"\w+")
-_ASKED = re.compile(r"(\w+)(\*?)")
+_WORD = re.compile(rf"\w{{1,{LONGEST_WORD}}}")
+_ASKED = re.compile(rf"(\w{{1,{LONGEST_WORD}}})(\*?)")
 _PLAIN = re.compile(r"[a-z0-9_.\-]+")
 _decode = msgspec.json.Decoder().decode
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text, as they are compared: lower case, without accents."""
-    return [word[:LONGEST_WORD] for word in _WORD.findall(_folded(text[:MOST_LETTERS]))]
+    """Return the words of a text, as they are compared: lower case, without accents; a longer one counts as several."""
+    return _WORD.findall(_folded(text))
 
 
 def asked(text: str) -> list[tuple[str, bool]]:
     """Return what a search asks for: words, and whether the beginning of one will do (`word*`)."""
-    return [(word[:LONGEST_WORD], star == "*") for word, star in _ASKED.findall(_folded(text))]
+    return [(word, star == "*") for word, star in _ASKED.findall(_folded(text))]
 
 
 def term(name: str, value: str) -> str:
@@ -49,10 +49,9 @@ def term(name: str, value: str) -> str:
 
 def document(view: View) -> str:
     """Return the terms of a mission. Before it is over they never change, so that they can be taken out again."""
-    found = dict.fromkeys(_words_of(view))
     terms = [term("queue", view.queue), term("conversation", view.conversation), status_term(view.status)]
     terms += [term("kind", kind) for kind in kinds(view)]
-    return " ".join([*terms, *list(found)[:MOST_WORDS]])
+    return " ".join([*terms, *_searched(view)])
 
 
 def status_term(status: Status) -> str:
@@ -62,51 +61,44 @@ def status_term(status: Status) -> str:
 
 def kinds(view: View) -> list[str]:
     """Return the kinds of a mission's goals, each once."""
-    return list(dict.fromkeys(goal.kind for goal in view.goals))
+    goals = view.goals
+    return [goals[0].kind] if len(goals) == 1 else list(dict.fromkeys(goal.kind for goal in goals))
 
 
 def has_words(view: View, wanted: Iterable[tuple[str, bool]]) -> bool:
     """Tell whether a search finds this view."""
-    found = list(dict.fromkeys(_words_of(view)))[:MOST_WORDS]
+    found = _searched(view)
     known = set(found)
     return all(any(word.startswith(w) for word in found) if prefix else w in known for w, prefix in wanted)
 
 
-def _words_of(view: View) -> Iterator[str]:
-    """Yield the words of a mission: what was asked for, and once it is over what came of it."""
-    yield from words(view.title)
-    yield from words(view.requested_by)
+def _searched(view: View) -> list[str]:
+    """Return the words that a mission is found by, each once."""
+    return list(dict.fromkeys(words(" ".join([text[:MOST_LETTERS] for text in _said(view)]))))[:MOST_WORDS]
+
+
+def _said(view: View) -> list[str]:
+    """Return the texts of a mission: what was asked for, and once it is over what came of it."""
+    texts = [view.title, view.requested_by]
     for goal in view.goals:
-        yield from words(goal.kind)
-        yield from _of_json(goal.params)
+        texts += [goal.kind, _of_json(goal.params)]
     if view.is_over:
-        yield from words(view.reason)
-        yield from _of_error(view.error)
-        yield from _of_json(view.result)
+        texts += [view.reason, _of_error(view.error), _of_json(view.result)]
         for goal in view.goals:
-            yield from _of_goal(goal)
+            texts += [_of_error(goal.error), "" if goal.result == view.result else _of_json(goal.result)]
+    return texts
 
 
-def _of_goal(goal: GoalView) -> Iterator[str]:
-    yield from _of_error(goal.error)
-    yield from _of_json(goal.result)
+def _of_error(error: Failure | None) -> str:
+    return "" if error is None else f"{error.type} {error.message}"
 
 
-def _of_error(error: Failure | None) -> Iterator[str]:
-    if error is not None:
-        yield from words(error.type)
-        yield from words(error.message)
-
-
-def _of_json(raw: Raw) -> Iterator[str]:
-    """Yield the words of a JSON value; only what has escapes must be unpacked for it."""
+def _of_json(raw: Raw) -> str:
+    """Return a JSON value as text; only what has escapes must be unpacked for it."""
     if raw == NULL:
-        return
+        return ""
     data = bytes(raw)
-    if b"\\" in data:
-        yield from words(" ".join(_texts(_decode(data))))
-    else:
-        yield from words(data.decode(errors="replace"))
+    return " ".join(_texts(_decode(data))) if b"\\" in data else data.decode(errors="replace")
 
 
 def _texts(value: Any) -> Iterator[str]:
