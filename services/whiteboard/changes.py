@@ -8,7 +8,6 @@ from contracts.lifecycle import Core, Status
 from contracts.messages import Failure
 from services.whiteboard import query
 from services.whiteboard.past import Past
-from services.whiteboard.record import Record
 from services.whiteboard.view import View
 
 #: So many records are read for one page.
@@ -90,16 +89,16 @@ def between(past: Past, begin: int, end: int, after: int, limit: int) -> Changes
             return Changes(found, record.seq - 1)
         if record.is_note or record.mission_id in seen:
             continue
+        first_seq = query.first_seq_of(past.connection, record.mission_id)
+        if first_seq is None or record.seq < first_seq:  # what came before the proposal changed nothing
+            continue
         seen.add(record.mission_id)
-        if change := _change(past, record, begin, end, after):
+        told_before = after > begin and query.places(past.connection, first_seq, begin, 1, after)
+        if not told_before and (change := _change(past, record.mission_id, begin, end)):
             found.append(change)
     return Changes(found, None)
 
 
-def _change(past: Past, record: Record, begin: int, end: int, after: int) -> Changed | None:
-    """Return what became of the mission of a record, unless a page before has told it."""
-    first_seq = query.first_seq_of(past.connection, record.mission_id)
-    if first_seq is None or (after > begin and query.places(past.connection, first_seq, begin, 1, after)):
-        return None
-    then = past.view(record.mission_id, end)
-    return None if then is None else difference(past.view(record.mission_id, begin), then)
+def _change(past: Past, mission_id: str, begin: int, end: int) -> Changed | None:
+    then = past.view(mission_id, end)
+    return None if then is None else difference(past.view(mission_id, begin), then)
