@@ -154,6 +154,7 @@ class Containers:
             **self._wanted.environment,
             "MISSIONS_NATS_URL": f"nats://nats:{_NATS_PORT}",
             "MISSIONS_HTTP_HOSTS": ",".join([part.name, part.host]),
+            "MISSIONS_HTTP_INSECURE": "true",  # a network of the test's own
             "MISSIONS_GOALS": ",".join(goals) or None,
         }
         return {name: value for name, value in given.items() if value is not None}
