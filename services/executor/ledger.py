@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from msgspec.structs import replace
@@ -42,7 +42,7 @@ class Ledger:
         self.fence = 0
         self.cancel_reason = ""
         self.answers: list[tuple[str, Answer]] = []  #: by goal id, which came while we are the owner
-        self.answered = asyncio.Event()
+        self.on_answer: Callable[[], object] = lambda: None
         self._doubtful = b""  #: what was written last without an answer
         self._bus = bus
         self._writer = writer
@@ -180,7 +180,7 @@ class Ledger:
             self.cancel_reason = record.reason or "user"
         elif record.phase == ANSWERED and record.goal is not None and record.goal.answer is not None:
             self.answers.append((record.goal.id, record.goal.answer))
-            self.answered.set()
+            self.on_answer()
         else:
             raise Lost(self._subject, head_event_id=record.event_id, head_seq=stored.seq)
         self.head = stored.seq

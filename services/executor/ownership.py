@@ -108,6 +108,8 @@ class Attempt:
 
     def with_last_words(self, outcome: Outcome) -> Outcome:
         """Return the outcome with what its goal said last; of a mission that was stopped, the one goal that spoke."""
+        if not self.last_words:
+            return outcome
         goal = outcome.goal
         if goal is None and len(self.last_words) == 1:
             (goal_id,) = self.last_words

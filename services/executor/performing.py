@@ -15,6 +15,7 @@ from services.executor import resolving, runner
 from services.executor.declaring.limits import Limit
 from services.executor.executor import Executor
 from services.executor.failing import GoalFailed
+from services.executor.ledger import Ledger
 from services.executor.ownership import Attempt
 from services.executor.registry import Handler
 from services.executor.reports.asking import Asks
@@ -44,7 +45,7 @@ async def do_goals(attempt: Attempt, executor: Executor) -> Outcome:
             await note_questions(attempt, others_run=bool(running))
             if not running:
                 break
-            for task in await over_or_answered(running, attempt.ledger.answered):
+            for task in await over_or_answered(running, attempt.ledger):
                 del running[task]
                 task.result()
     finally:
@@ -52,14 +53,16 @@ async def do_goals(attempt: Attempt, executor: Executor) -> Outcome:
     return runner.ended(plan)
 
 
-async def over_or_answered(running: Iterable[asyncio.Task[None]], answered: asyncio.Event) -> list[asyncio.Task[None]]:
+async def over_or_answered(running: Iterable[asyncio.Task[None]], ledger: Ledger) -> list[asyncio.Task[None]]:
     """Wait until a goal is over or an answer has come; return the goals that are over."""
-    heard = asyncio.ensure_future(answered.wait())
-    try:
-        await asyncio.wait({*running, heard}, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        heard.cancel()
-    answered.clear()
+    answered = asyncio.Event()
+    ledger.on_answer = answered.set
+    if not ledger.answers:
+        heard = asyncio.ensure_future(answered.wait())
+        try:
+            await asyncio.wait({*running, heard}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            heard.cancel()
     return [task for task in running if task.done()]
 
 

@@ -38,6 +38,7 @@ class Checkpoints:
     def end(self) -> None:
         """Refuse what was not written and whatever follows: the try is over."""
         self._report.stop()
+        self._report.saves.wake = _nobody  # or both would live until the garbage collector finds the circle
         if self._writing is not None:
             self._writing.cancel()
 
@@ -86,6 +87,10 @@ class Checkpoints:
                 return error
             else:
                 return None
+
+
+def _nobody() -> None:
+    """Wake nobody: the try is over."""
 
 
 async def _paused(waits: Iterator[float]) -> bool:

@@ -48,6 +48,8 @@ class Saves:
 
     def take(self) -> list[Save]:
         """Return what is to be saved, oldest first."""
+        if not self._waiting:
+            return []
         with self._lock:
             saves, self._waiting = self._waiting, []
         return saves
@@ -55,7 +57,7 @@ class Saves:
     def close(self) -> None:
         """Refuse what waits, and whatever comes."""
         with self._lock:
-            self._closed = True
+            self._closed = True  # from now on nothing is added, so that taking once is enough
         settle(self.take(), NotSaved("this try is over"))
 
 

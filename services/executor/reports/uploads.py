@@ -61,6 +61,7 @@ class Uploads:
     def close(self) -> None:
         """Give up what is not stored yet."""
         self._closed = True
+        self._report = None
         if self._task is not None:
             self._task.cancel()
         self._discard()
@@ -84,11 +85,11 @@ class Uploads:
                 self._spool.remove(kept.file)
 
     async def _store(self, kept: Kept) -> None:
-        assert self._report is not None  # noqa: S101 - it is what calls `begin`
-        facts = self._report.facts
-        name = artifacts.object_name(facts.mission_id, facts.goal_id, kept.artifact)
+        report = self._report
+        assert report is not None  # noqa: S101 - it is what calls `begin`
+        name = artifacts.object_name(report.facts.mission_id, report.facts.goal_id, kept.artifact)
         await self._objects.put(name, kept.artifact, self._spool.file(kept.file))
-        self._report.stored(kept.artifact)
+        report.stored(kept.artifact)
         log.debug("artifact_stored", object=str(name), size_bytes=kept.artifact.size_bytes)
 
     def _discard(self) -> None:
