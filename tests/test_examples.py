@@ -120,7 +120,7 @@ async def test_a_bot_gets_each_reply(stack: Stack, tmp_path: Path, options: list
 
 async def test_a_bot_asks_a_person_and_brings_the_answer_back(stack: Stack, tmp_path: Path) -> None:
     log = tmp_path / "bot.log"
-    command = [sys.executable, str(EXAMPLES / "06_bot_answers.py"), "--answer", "yes", "--count", "1"]
+    command = [sys.executable, str(EXAMPLES / "07_bot_answers.py"), "--answer", "yes", "--count", "1"]
     with running(command, stack, log) as bot:
         eventually_sync(lambda: "listening" in log.read_text(), within_s=15)
         mission = await outcome(stack, "order paper")
@@ -177,9 +177,9 @@ def equipped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 @pytest.mark.parametrize(
     ("example", "said"),
     [
-        ("06_command.py", r"2 lines\n"),
-        ("07_mcp.py", r"it is 20\d\d-.*\n"),
-        ("08_llm.py", r"Say hello to the team\. \n10 tokens\n"),
+        ("08_command.py", r"2 lines\n"),
+        ("09_mcp.py", r"it is 20\d\d-.*\n"),
+        ("10_llm.py", r"Say hello to the team\. \n10 tokens\n"),
     ],
 )
 def test_a_built_in_kind_does_real_work(equipped: Stack, tmp_path: Path, example: str, said: str) -> None:
