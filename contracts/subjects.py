@@ -76,6 +76,11 @@ def status(queue: str, mission_id: str) -> str:
     return f"missions.status.{queue}.{mission_id}"
 
 
+def records(queue: str, mission_id: str) -> str:
+    """Everything that is kept of one mission: its proposals and its status records."""
+    return f"missions.*.{queue}.{mission_id}"
+
+
 def signals(queue: str) -> str:
     """Core NATS, outside every stream: wakes the executors of a queue."""
     return f"missions.signals.{queue}"

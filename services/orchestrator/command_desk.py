@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import structlog
 from msgspec.structs import replace
 
 from contracts import codec, subjects
+from contracts import headers as names
 from contracts.errors import Lost, WriteError
 from contracts.messages import ChatEvent, Command, StatusRecord, now
 from contracts.topology import MISSIONS
 from services.orchestrator import answering, commands
 from services.orchestrator.commands import Step
+from services.orchestrator.one_at_a_time import OneAtATime
 from services.orchestrator.verdict import NotDone, Refused
 from services.runtime.bus import Bus
 from services.runtime.incoming import Stored
@@ -23,6 +27,9 @@ _LOOKS = 5
 _RACES = 20
 
 
+Act = Callable[[ChatEvent, Command, str], Awaitable[None]]
+
+
 class NotProposedYet(WriteError):
     """The command is about a mission that is not proposed (yet)."""
 
@@ -33,6 +40,7 @@ class CommandDesk:
     def __init__(self, bus: Bus, missions: Writer) -> None:
         self._bus = bus
         self._missions = missions
+        self._turns = OneAtATime()
 
     async def carry_out(self, event: ChatEvent, command: Command, *, deliveries: int) -> None:
         """Do what the command says; repeating it is harmless.
@@ -41,10 +49,14 @@ class CommandDesk:
         that makes no sense as the mission stands.
         """
         queue = subjects.parse_record((await self.proposal(command.mission_id, deliveries)).subject).queue
-        answers = command.kind == "answer" or bool(command.about)
+        act = self._answer if command.kind == "answer" or command.about else self._step
+        async with self._turns.turn(command.mission_id):
+            await self._until_done(act, event, command, queue)
+
+    async def _until_done(self, act: Act, event: ChatEvent, command: Command, queue: str) -> None:
         for _ in range(_RACES):
             try:
-                await (self._answer if answers else self._step)(event, command, queue)
+                await act(event, command, queue)
             except Lost:
                 continue
             return
@@ -81,9 +93,11 @@ class CommandDesk:
         record = step.record
         if record is not None:
             subject = subjects.status(queue, command.mission_id)
-            await self._missions.write(subject, codec.encode(record), event_id=record.event_id, expected=expected)
+            expected = await self._missions.write(
+                subject, codec.encode(record), event_id=record.event_id, expected=expected
+            )
         if step.proposes:
-            await self._propose_again(queue, command.mission_id, step.proposes)
+            await self._propose_again(queue, command.mission_id, step.proposes, expected)
         if step.signal:
             await self._bus.publish(subjects.signals(queue), command.mission_id.encode())
         log.info(
@@ -95,10 +109,11 @@ class CommandDesk:
             signal=step.signal,
         )
 
-    async def _propose_again(self, queue: str, mission_id: str, after: str) -> None:
-        """Put a mission back into its queue, once for each record that makes it go on; raises `Lost` in a race.
+    async def _propose_again(self, queue: str, mission_id: str, after: str, head: int) -> None:
+        """Put a mission back into its queue, once for each record that makes it go on, and only on top of that record.
 
-        A crash before it is healed by the command, which is delivered again.
+        Raises `Lost` where the mission has moved on. A crash before it is healed by the command, which is delivered
+        again.
         """
         subject = subjects.proposed(queue, mission_id)
         stored = await self._bus.head(MISSIONS, subject)
@@ -107,4 +122,7 @@ class CommandDesk:
         proposal = codec.decode_mission(stored.data)
         if proposal.after != after:
             again = replace(proposal, after=after, event_id=f"{after}.again", at=now())
-            await self._missions.write(subject, codec.encode(again), event_id=again.event_id, expected=stored.seq)
+            guard = {names.EXPECTED_LAST_SUBJECT: subjects.records(queue, mission_id)}
+            await self._missions.write(
+                subject, codec.encode(again), event_id=again.event_id, expected=head, headers=guard
+            )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 
 import structlog
@@ -17,6 +16,7 @@ from services.orchestrator import deadlines, planner, replies, retrying, schedul
 from services.orchestrator.announcements import Announcements
 from services.orchestrator.command_desk import CommandDesk
 from services.orchestrator.kinds import Kinds
+from services.orchestrator.one_at_a_time import OneAtATime
 from services.orchestrator.origins import Origins
 from services.orchestrator.planners import spoken
 from services.orchestrator.room import Room
@@ -51,7 +51,7 @@ class Intake:
         self._chat = chat
         self._origins = origins
         self._room = room
-        self._proposing: dict[str, asyncio.Future[None]] = {}
+        self._turns = OneAtATime()
 
     async def on_chat(self, incoming: Incoming) -> None:
         """Handle what came through the door; raises `ContractError` for what cannot be understood."""
@@ -123,19 +123,12 @@ class Intake:
     async def _store(self, mission: Mission) -> Mission:
         """Create the proposal and return it, or the one that stands already, in whatever queue.
 
-        The guard spans all queues, since a repeat may be planned for another one. The broker does not see it between
-        two messages of one batch, so repeats inside this process wait for each other.
+        The guard spans all queues, since a repeat may be planned for another one.
         """
         if mission.deadline is not None:
             await self._store_deadline(mission, mission.deadline)
-        while (other := self._proposing.get(mission.mission_id)) is not None:
-            await asyncio.wait([other])
-        done = self._proposing[mission.mission_id] = asyncio.get_running_loop().create_future()
-        try:
+        async with self._turns.turn(mission.mission_id):
             return await self._create_proposal(mission)
-        finally:
-            del self._proposing[mission.mission_id]
-            done.set_result(None)
 
     async def _create_proposal(self, mission: Mission) -> Mission:
         everywhere = subjects.proposed("*", mission.mission_id)
