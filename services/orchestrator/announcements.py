@@ -29,10 +29,13 @@ class Announcements:
         self._meanwhile: dict[str, KindSpec] = {}  #: announced since the last reading began
         self.kinds = Kinds()
 
-    async def follow(self, stop: Stop, refresh_s: float = REFRESH_S) -> None:
-        """Follow announcements until `stop`; a lost one is found at the next refresh."""
+    async def open(self) -> None:
+        """Listen, then read what is announced already: whoever plans after this misses nothing."""
         await self._bus.subscribe(subjects.KINDS_ALL, self._on_announcement)
-        await self._refresh()
+        await self.load()
+
+    async def follow(self, stop: Stop, refresh_s: float = REFRESH_S) -> None:
+        """Read everything anew now and then until `stop`: an announcement that was lost is found."""
         while not await stop.wait(refresh_s):
             await self._refresh()
 

@@ -42,7 +42,7 @@ async def _run(bus: Bus, settings: Settings, stop: Stop) -> None:
     desk = CommandDesk(bus, missions)
     intake = Intake(bus, announcements, desk, missions=missions, chat=chat, origins=origins, room=Room(bus, health))
     outcomes = Outcomes(bus, chat, origins)
-    await announcements.load()
+    await announcements.open()
 
     def consumer(stream: str) -> Consumer:
         return Consumer(bus, stream, ORCHESTRATOR, service=ORCHESTRATOR, slots=_SLOTS, metrics=metrics, health=health)
