@@ -63,8 +63,9 @@ class Deployment:
         return str(json.loads(subprocess.run(command, capture_output=True, timeout=30, check=True).stdout))
 
     async def ready(self) -> None:
-        """Wait until what has a port says that it is ready."""
+        """Wait until what has a port says that it is ready, and the executor's own health check that it is."""
         await eventually(lambda: without_error(self.orchestrator_url, self.whiteboard_url), within_s=60)
+        await eventually(partial(self.is_healthy, "executor"), 60)
 
     def is_healthy(self, service: str) -> bool:
         """Whether the image's own health check says so."""
