@@ -1,18 +1,18 @@
-"""Reading a journal as anybody may who knows its format: independent of the code that writes it."""
+"""A journal as its lines tell it, in files compressed or not: the whiteboard's own reader, without its lock."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-import zlib
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-_CRC = re.compile(rb',"crc":"([0-9a-f]{8})"')
-_NO_LINE_BEFORE = "0" * 16
+from contracts.errors import DecodeError
+from services.whiteboard import segments
+from services.whiteboard.record import GENESIS, chain_hash, decode_line
+from services.whiteboard.segments import OPEN_NAME, Segment
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -21,8 +21,6 @@ class Line(msgspec.Struct, frozen=True):
     seq: int
     time: str
     subject: str
-    crc: str
-    prev: str
     data: dict[str, Any]
 
     @property
@@ -46,9 +44,14 @@ _decoder = msgspec.json.Decoder(Line)
 
 def read(folder: Path) -> list[bytes]:
     """Return the lines of every file of a journal, in the order they were written, without what is being written."""
-    lines = [line for file in folder.glob("missions*.jsonl") for line in file.read_bytes().splitlines(keepends=True)]
-    whole = [line.rstrip(b"\n") for line in lines if line.endswith(b"\n")]
-    return sorted(whole, key=lambda line: decode(line).seq)
+    parts = segments.sealed(folder)
+    if (folder / OPEN_NAME).exists():
+        parts.append(Segment(folder / OPEN_NAME, 0, 0, (folder / OPEN_NAME).stat().st_size))
+    found: list[bytes] = []
+    for part in parts:
+        with closing(part.open()) as reading:
+            found += [line for _, line, whole in segments.lines(reading) if whole]
+    return found
 
 
 def decode(line: bytes) -> Line:
@@ -59,10 +62,13 @@ def decode(line: bytes) -> Line:
 def damaged(lines: Iterable[bytes]) -> list[int]:
     """Return the sequences of lines whose checksum is wrong, or that do not name the line before them."""
     found: list[int] = []
-    before = _NO_LINE_BEFORE
+    before = GENESIS
     for line in lines:
-        decoded = decode(line)
-        if decoded.crc != f"{zlib.crc32(_CRC.sub(b'', line, count=1)):08x}" or decoded.prev != before:
-            found.append(decoded.seq)
-        before = hashlib.sha256(line).hexdigest()[:16]
+        try:
+            sound = decode_line(line).prev == before
+        except DecodeError:
+            sound = False
+        if not sound:
+            found.append(decode(line).seq)
+        before = chain_hash(line)
     return found

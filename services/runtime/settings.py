@@ -56,6 +56,21 @@ class Settings(BaseSettings):
     data_dir: Path = Field(
         default=Path("missions-data"), description="Where the journal and the embedded broker keep data"
     )
+    journal_segment_mb: float = Field(
+        default=64, gt=0, le=4_096, description="MiB after which the journal begins another file; a new day does too"
+    )
+    journal_compress: bool = Field(default=False, description="Compress full files of the journal (gzip, for zgrep)")
+    journal_keep_days: float = Field(
+        default=0, ge=0, description="Days that records stay in the journal, in whole files; 0: for ever"
+    )
+    journal_keep_mb: float = Field(
+        default=0, ge=0, description="MiB above which the oldest files of the journal go; 0: no limit"
+    )
+    min_free_mb: float = Field(
+        default=256,
+        ge=0,
+        description="MiB that stay free on the journal's disk (at most 5 % of it), or the whiteboard takes nothing",
+    )
     http_host: str = Field(default="127.0.0.1", description="Address to listen on")
     http_port: int | None = Field(default=None, ge=0, le=65_535, description="Port to listen on; 0: any free one")
     http_hosts: Words = Field(default=(), description="Further Host names that HTTP requests may carry; *: any")

@@ -21,7 +21,7 @@ from services.runtime.http import json_response
 from services.whiteboard import changes, choosing, parameters, query, shapes, stats, streaming, why
 from services.whiteboard.choosing import Filter, Range
 from services.whiteboard.facts import Serving
-from services.whiteboard.feed import Feed
+from services.whiteboard.feed import Feed, Missed
 from services.whiteboard.index import Index
 from services.whiteboard.journal import Journal
 from services.whiteboard.moments import first_at
@@ -113,8 +113,12 @@ class Answers:
         places = query.places(self._connection, found.first_seq, after, limit + 1)
         records = await asyncio.to_thread(lambda: [self._journal.read(*place) for place in places[:limit]])
         items = [msgspec.Raw(record.line) for record in records if record is not None]
+        gaps = [Missed(seq, seq) for (seq, _), record in zip(places, records, strict=False) if record is None]
+        cut, _ = query.cut(self._connection)
+        if max(after, found.first_seq - 1) < cut:
+            gaps.insert(0, Missed(max(after + 1, found.first_seq), cut))
         cursor, links = _following(request, places[limit - 1][0] if len(places) > limit else None)
-        content = {"mission_id": found.mission_id, "items": items, "next_cursor": cursor, "seq": found.seq}
+        content = shapes.RecordList(found.mission_id, items, gaps, cursor, found.seq)
         return _stamped(request, content, found.seq, max(self._feed.last_seq, found.seq), links)
 
     async def mission_why(self, request: Request) -> Response:
@@ -164,7 +168,12 @@ class Answers:
             **{name: getattr(counts, name) for name in counts.__struct_fields__},
             records=shapes.RecordCounts(head.illegal, head.unreadable),
             journal=shapes.JournalState(
-                self._journal.last_seq, self._journal.size_bytes, self._journal.damaged, head.gaps, head.forks
+                seq=self._journal.last_seq,
+                first_seq=self._journal.cut.last_seq + 1,
+                size_bytes=self._journal.size_bytes,
+                damaged_lines=self._journal.damaged,
+                gaps=head.gaps,
+                forks=head.forks,
             ),
             lag=self._lag(),
             readers=self._feed.readers,
@@ -203,6 +212,7 @@ class Answers:
         """Return the sequence that a moment stands for: the last one then; raises `NotYet`."""
         seen = query.reflected(self._long_questions)
         if isinstance(moment, str):
+            self._past.check(moment)
             return first_at(self._long_questions, self._journal, moment, after=True) - 1
         if moment > seen:
             raise NotYet(f"the whiteboard is at {seen}, not yet at {moment}")

@@ -9,26 +9,18 @@ import msgspec
 from contracts.errors import DecodeError, IllegalTransition
 from services.whiteboard import tables, words
 from services.whiteboard import view as rules
-from services.whiteboard.record import FORK, GAP, GENESIS, Record, chain_hash
-from services.whiteboard.tally import Tally
+from services.whiteboard.files import Head
+from services.whiteboard.record import CUT, FORK, GAP, MINUTES, RENEWED, VIEW, Record, chain_hash
+from services.whiteboard.tally import Minute, Tally
 from services.whiteboard.view import View
 
 #: Characters of a time down to the tenth of a second.
 TENTH = 21
 
 _encode = msgspec.json.Encoder().encode
-
-
-class Head(msgspec.Struct, frozen=True):
-    """How much of which journal the index reflects, and what it met there."""
-
-    last_seq: int = 0
-    last_hash: str = GENESIS
-    illegal: int = 0
-    unreadable: int = 0
-    gaps: int = 0
-    forks: int = 0
-    clock: str = ""  #: the latest time that a record has: what "at this time" means, as sequences know no way back
+_decode_view = msgspec.json.Decoder(View).decode
+_decode_minutes = msgspec.json.Decoder(list[tuple[Minute, int]]).decode
+_decode_head = msgspec.json.Decoder(Head).decode
 
 
 class Batch:
@@ -43,15 +35,17 @@ class Batch:
         self.moments: list[tuple[str, int]] = []  #: (tenth of a second, its first sequence)
         self.tally = Tally()
         self.unreadable: list[tuple[Record, str]] = []
-        self._clock = clock
+        self.carried: list[tuple[int, int, str]] = []  #: (first_seq, status, view) as retention carried them over
+        self.cut: Head | None = None  #: where the journal begins, if that was said
+        self.clock = clock
         self._counts: Counter[str] = Counter()
 
     def add(self, record: Record) -> None:
         """Fold one record; one that breaks the rules is counted and changes nothing."""
         if record.is_note:
-            self._counts[record.subject] += 1
+            self._add_note(record)
             return
-        self._tick(record)
+        self._tick(record.time, record.seq)
         mission_id = record.mission_id
         view = before = self.views.get(mission_id)
         try:
@@ -65,10 +59,28 @@ class Batch:
             if view is not before:
                 self.tally.add(before, view)
 
-    def _tick(self, record: Record) -> None:
-        if record.time[:TENTH] > self._clock[:TENTH]:
-            self.moments.append((record.time[:TENTH], record.seq))
-        self._clock = max(self._clock, record.time)
+    def _tick(self, time: str, seq: int) -> None:
+        if time[:TENTH] > self.clock[:TENTH]:
+            self.moments.append((time[:TENTH], seq))
+        self.clock = max(self.clock, time)
+
+    def _add_note(self, record: Record) -> None:
+        if record.subject.startswith(VIEW):
+            self._carry(record.data)
+        elif record.subject == MINUTES:
+            self.tally.minutes.update(dict(_decode_minutes(record.data)))
+        elif record.subject == CUT:
+            self.cut = _decode_head(record.data)
+            self._tick(self.cut.clock, self.cut.last_seq)
+        else:
+            self._counts[record.subject] += 1
+
+    def _carry(self, data: bytes) -> None:
+        view = _decode_view(data)
+        self._tick(view.proposed_at, view.first_seq)
+        self.changed[view.mission_id] = self.views[view.mission_id] = view
+        self.carried.append((view.first_seq, tables.CODES[view.status], data.decode()))
+        self.tally.move(None, view)
 
     def rows(self) -> tuple[list[View], list[View]]:
         """Return the missions to insert and those to update, their JSON made."""
@@ -90,14 +102,15 @@ class Batch:
 
     def head_after(self, head: Head, last: Record) -> Head:
         """Return the head behind this batch."""
+        base = self.cut or head
         return Head(
             last_seq=last.seq,
-            last_hash=chain_hash(last.line),
-            illegal=head.illegal + self._counts["illegal"],
-            unreadable=head.unreadable + len(self.unreadable),
-            gaps=head.gaps + self._counts[GAP],
-            forks=head.forks + self._counts[FORK],
-            clock=self._clock,
+            last_hash=base.last_hash if last.subject == CUT else chain_hash(last.line),
+            illegal=base.illegal + self._counts["illegal"],
+            unreadable=base.unreadable + len(self.unreadable),
+            gaps=base.gaps + self._counts[GAP] + self._counts[RENEWED],
+            forks=base.forks + self._counts[FORK],
+            clock=self.clock,
         )
 
 

@@ -81,7 +81,11 @@ def difference(before: View | None, after: View) -> Changed | None:
 
 
 def between(past: Past, begin: int, end: int, after: int, limit: int) -> Changes:
-    """Return what changed after `begin` up to `end`, in the order of the first change, from `after` on."""
+    """Return what changed after `begin` up to `end`, in the order of the first change, from `after` on.
+
+    Raises `RecordsGone` where the journal begins after `begin`.
+    """
+    past.check(begin)
     found: list[Changed] = []
     seen: set[str] = set()
     for number, record in enumerate(past.replay(max(begin, after), end)):

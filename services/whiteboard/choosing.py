@@ -79,6 +79,8 @@ def statement(wanted: Filter, within: Range, *, few: bool = False) -> Statement:
     """Return the statement that yields the `first_seq` of what is wanted, newest first, without its limit."""
     statuses = wanted.statuses
     searched = bool(wanted.kind or wanted.q)
+    if statuses is not None and not statuses:
+        return _NONE, []
     if statuses is None and not (searched or wanted.queue or wanted.conversation):
         return _ALL, [within.low, within.high]
     if statuses is not None and not searched and (few or not (wanted.queue or wanted.conversation)):
@@ -115,6 +117,7 @@ def columns(wanted: Filter) -> tuple[list[str], list[object]]:
 _BETWEEN = "first_seq >= ? AND first_seq < ?"
 _NEWEST = " ORDER BY first_seq DESC"
 _ALL = f"SELECT first_seq FROM missions WHERE {_BETWEEN}{_NEWEST}"  # noqa: S608 - our own text
+_NONE = "SELECT first_seq FROM missions WHERE 0"
 _SEARCH = (
     "SELECT first_seq FROM search CROSS JOIN missions ON first_seq = search.rowid WHERE search MATCH ?"
     " AND search.rowid >= ? AND search.rowid < ? AND "
@@ -130,7 +133,7 @@ def _by_status(wanted: Filter, statuses: frozenset[Status], within: Range) -> St
         filters = " AND ".join(["status = ?", _BETWEEN, *conditions])
         parts.append(f"SELECT * FROM (SELECT first_seq FROM missions WHERE {filters}{_NEWEST} LIMIT ?)")  # noqa: S608
         values += [status.value, within.low, within.high, *more, wanted.limit + 1]
-    union = " UNION ALL ".join(parts) or "SELECT first_seq FROM missions WHERE 0"
+    union = " UNION ALL ".join(parts)
     return f"SELECT first_seq FROM ({union}){_NEWEST}", values  # noqa: S608 - our own text
 
 

@@ -177,7 +177,7 @@ def _waiting(view: View) -> Iterator[Waiting]:
 
 def _retry_at(view: View, records: Sequence[Record], told: Sequence[tuple[Record, _Told]]) -> datetime | None:
     """Return about when the try that failed last is repeated: its time and the goal's own policy, without jitter."""
-    if view.is_over or view.phase != _BACKING_OFF:
+    if view.is_over or view.phase != _BACKING_OFF or not told:
         return None
     record, said = told[-1]
     goal = _goal_of(records[0], str((said.goal or {}).get("id", "")))

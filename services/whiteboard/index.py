@@ -14,8 +14,9 @@ import msgspec
 import structlog
 
 from contracts.errors import JournalError, NotAppended
-from services.whiteboard import tables, tally
-from services.whiteboard.batch import Batch, Head, mission_row, span
+from services.whiteboard import forgetting, tables, tally
+from services.whiteboard.batch import Batch, mission_row, span
+from services.whiteboard.files import Head
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import Record, chain_hash
 from services.whiteboard.view import View
@@ -63,6 +64,7 @@ class Index:
         self.head = Head()
         self.statuses: Counter[str] = Counter()
         self._recent: dict[str, View] = {}
+        self._forgotten = 0  #: the cut that it has brought home
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
 
     @classmethod
@@ -94,6 +96,8 @@ class Index:
         index = cls(path)
         try:
             if index._prepare() and index._belongs_to(journal):
+                for _ in index.forget(journal):
+                    pass
                 return index
         except _TROUBLE as error:
             if _is_passing(error):
@@ -114,9 +118,44 @@ class Index:
 
     def missing(self, journal: Journal) -> Iterator[list[Record]]:
         """Yield what the journal has and the index lacks, in batches to `apply`."""
-        records = journal.replay(self.last_seq)
+        records = journal.history(self.last_seq)
         while batch := list(itertools.islice(records, _REBUILD_BATCH)):
             yield batch
+
+    def forget(self, journal: Journal) -> Iterator[None]:
+        """Bring a retention of the journal home, step by step: keep of what it dropped only what it carried over."""
+        cut = journal.cut
+        if cut.last_seq == self._forgotten or self.last_seq < cut.last_seq:  # done, or it will come with what is missing
+            return
+        with self._told():
+            if not self._carry_over(journal, cut):
+                return
+        after = 0
+        while True:
+            with self._told():
+                gone = forgetting.forget(self._connection, cut.last_seq, after)
+            for view in gone:
+                self.statuses[view.status.value] -= 1
+                self._recent.pop(view.mission_id, None)
+            if len(gone) < forgetting.STEP:
+                break
+            after = gone[-1].first_seq
+            yield
+        self._forgotten = cut.last_seq
+
+    def _carry_over(self, journal: Journal, cut: Head) -> bool:
+        """Return whether the index begins behind the cut; where a carried view is damaged, it keeps what it has."""
+        if forgetting.is_carried_over(self._connection, cut):
+            return True
+        if journal.files.carried_damaged:
+            return False
+        forgetting.carry_over(self._connection, cut, journal.before())
+        self._connection.execute("ROLLBACK" if journal.files.carried_damaged else "COMMIT")
+        return not journal.files.carried_damaged
+
+    def living(self, cut: int) -> set[int]:
+        """Return the missions, by their first sequence, that began up to `cut` and have records after it."""
+        return forgetting.living(self._connection, cut)
 
     def apply(self, records: Sequence[Record]) -> Applied:
         """Fold records that follow on the last one into their views, in one transaction.
@@ -168,6 +207,8 @@ class Index:
         """Tell whether the last line it reflects stands in this journal."""
         if self.last_seq == 0:
             return True
+        if self.last_seq == journal.cut.last_seq:
+            return self.head.last_hash == journal.cut.last_hash
         for record in journal.replay(self.last_seq - 1):
             if record.seq != self.last_seq:
                 return False
@@ -200,6 +241,9 @@ class Index:
         many(tables.DELETE_DOCUMENT, out)
         many(tables.INSERT_DOCUMENT, into)
         many(tables.INSERT_RECORD, batch.places)
+        many(tables.INSERT_CARRIED, batch.carried)
+        if batch.cut:
+            execute(tables.REPLACE_CUT, (batch.cut.last_seq, batch.cut.clock))
         self._count(batch)
         execute(tables.REPLACE_HEAD, msgspec.structs.astuple(head))
         execute("COMMIT")
@@ -209,9 +253,8 @@ class Index:
         many(tables.INSERT_MOMENT, batch.moments)
         many(tables.ADD_TALLY, [(*name, number) for name, number in batch.tally.kinds.items() if number])
         many(tables.ADD_MINUTE, [(*name, number) for name, number in batch.tally.minutes.items()])
-        if batch.tally.minutes:
-            newest = max(minute for minute, _, _ in batch.tally.minutes)
-            self._connection.execute(tables.FORGET_MINUTES, (tally.oldest_kept(newest),))
+        if batch.clock:
+            self._connection.execute(tables.FORGET_MINUTES, (tally.oldest_kept(batch.clock),))
 
     def _remember(self, batch: Batch) -> None:
         recent = self._recent

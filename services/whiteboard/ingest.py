@@ -11,9 +11,7 @@ from typing import TypeVar
 import msgspec
 import structlog
 
-from contracts import topology
 from contracts.errors import BrokerError, NotAppended, WriteError
-from services.runtime import deadletters
 from services.runtime.bus import ApiError, Bus
 from services.runtime.health import Health
 from services.runtime.incoming import Incoming
@@ -22,9 +20,12 @@ from services.runtime.process import Stop
 from services.whiteboard.feed import Feed
 from services.whiteboard.index import Applied, Index
 from services.whiteboard.journal import Journal
-from services.whiteboard.record import FORK, GAP, Note, Record
+from services.whiteboard.record import Note, Record
+from services.whiteboard.room import Room
 from services.whiteboard.source import Source
-from services.whiteboard.truth import Fork, Gap
+from services.whiteboard.truth import Fork, Renewed
+from services.whiteboard.unreadable import Unreadable
+from services.whiteboard.witness import Witness
 
 log = structlog.get_logger()
 
@@ -51,24 +52,42 @@ class Ingest:
     decided while no batch is under way, so that the journal's position is exact.
     """
 
-    def __init__(self, bus: Bus, journal: Journal, index: Index, feed: Feed, health: Health, metrics: Metrics) -> None:
-        self._bus = bus
+    def __init__(  # noqa: PLR0913 - the parts of a whiteboard
+        self,
+        bus: Bus,
+        journal: Journal,
+        index: Index,
+        feed: Feed,
+        health: Health,
+        metrics: Metrics,
+        *,
+        room: Room | None = None,
+    ) -> None:
         self._journal = journal
         self._index = index
         self._feed = feed
         self._health = health
+        self._room = room or Room(journal.folder)
         self._source = Source(bus)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="journal")
         self._under_way: asyncio.Future[None] | None = None
         self._looked_at = 0.0
+        self._measured_at = 0.0
+        self._damaged = 0  #: how many bad lines were known at the last look
         self._stuck_at = -1  #: the journal's last sequence at the last look, if the stream had more
         self._stuck_looks = 0
         self._stream_seq: int | None = None  #: the stream's last sequence at the last look
         self._records = metrics.counter("whiteboard_records", "Records journalled")
-        self._unreadable = metrics.counter("whiteboard_unreadable", "Records that nobody can understand")
+        self._witness = Witness(journal, health, self._note)
+        self._unreadable = Unreadable(bus, metrics)
         self._seconds = metrics.histogram("whiteboard_batch_seconds", "Append, sync and index one batch")
         metrics.gauge("whiteboard_seq", "Last sequence journalled").set_function(lambda: journal.last_seq)
         metrics.gauge("whiteboard_lag", "Records of the stream not journalled").set_function(lambda: self.lag or 0)
+        metrics.gauge("whiteboard_gaps", "Times that the stream lost records").set_function(lambda: index.head.gaps)
+        metrics.gauge("whiteboard_forks", "Times that the stream was another").set_function(lambda: index.head.forks)
+        metrics.gauge("whiteboard_damaged_lines", "Bad lines known").set_function(lambda: journal.damaged)
+        metrics.gauge("whiteboard_journal_bytes", "Size of the journal").set_function(lambda: journal.size_bytes)
+        metrics.gauge("whiteboard_free_bytes", "Room on its disk").set_function(lambda: self._room.free_bytes)
         metrics.gauge("whiteboard_readers", "Open event streams").set_function(lambda: feed.readers)
         health.expect("journal")
         health.expect("stream")
@@ -89,6 +108,10 @@ class Ingest:
         finally:
             await self._source.close()
             self._thread.shutdown()
+
+    async def between_batches(self, call: Callable[[], Result]) -> Result:
+        """Run what changes the journal or the index in the thread that writes them."""
+        return await self._in_thread(call)
 
     def wake(self) -> None:
         """Let it see at once that the end was asked for."""
@@ -115,6 +138,8 @@ class Ingest:
 
     async def _turn(self, stop: Stop) -> None:
         """Fetch while the batch before is written, then write what follows on it."""
+        if await self._is_short(stop):
+            return
         if not self._source.is_aligned:
             await self._align(stop)
             return
@@ -135,6 +160,19 @@ class Ingest:
         if monotonic() > self._looked_at + _LOOK_EVERY_S:
             await self._look(idle=not messages)
 
+    async def _is_short(self, stop: Stop) -> bool:
+        """Take nothing while the disk is short of room; what is under way still gets what is left."""
+        if not self._room.shortage and monotonic() <= self._measured_at + _LOOK_EVERY_S:
+            return False
+        self._measured_at = monotonic()
+        if not self._room.look():
+            self._health.green("disk")
+            return False
+        self._health.red("disk", self._room.shortage)
+        await self._settle()
+        await stop.wait(_LOOK_EVERY_S)
+        return True
+
     def _in_order(self, messages: list[Incoming]) -> list[Note]:
         """Return what follows on the journal; repeats are passed over, and so is what lies beyond a hole."""
         expected = self._journal.last_seq + 1
@@ -150,7 +188,7 @@ class Ingest:
             records, applied = await self._in_thread(lambda: self._append(fresh))
         self._journal_works()
         self._feed.publish(records, applied.changed.values())
-        await self._point_out(applied.unreadable)
+        await self._unreadable.point_out(applied.unreadable)
 
     def _append(self, fresh: list[Note]) -> tuple[list[Record], Applied]:
         records = self._journal.append(fresh)
@@ -169,6 +207,7 @@ class Ingest:
         return True
 
     def _refused(self, error: NotAppended) -> None:
+        self._room.release()
         self._health.red("journal", str(error))
         log.warning("journal_refuses", error=str(error))
 
@@ -193,30 +232,12 @@ class Ingest:
             self._health.red("stream", f"cannot look at the stream: {error}")
             await stop.wait(_AGAIN_S)
             return
-        if isinstance(verdict, Gap):
-            await self._record_gap(verdict)
-        elif isinstance(verdict, Fork):
-            await self._record_fork(verdict)
-            await stop.wait(_AGAIN_S)
-        else:
+        if verdict is None:
             self._stream_works()
-
-    async def _record_gap(self, gap: Gap) -> None:
-        """Write down what the stream lost before it was journalled, and go on behind it."""
-        log.error("records_lost", first=gap.first, last=gap.last)
-        had_some = self._journal.last_seq > 0
-        await self._note(GAP, gap.last, gap)
-        if had_some:
-            self._health.red("loss", f"the stream lost {gap.first} to {gap.last} before they were journalled")
-
-    async def _record_fork(self, fork: Fork) -> None:
-        """Write down, once, that this is another stream than the journal's; nothing of it is taken."""
-        reason = f"{fork.reason}: move the journal away, or restore the stream"
-        if self._journal.position.last_subject != FORK:
-            await self._note(FORK, self._journal.last_seq, fork)
-        if self._health.reasons().get("stream") != reason:
-            log.error("stream_forked", reason=fork.reason)
-        self._health.red("stream", reason)
+        else:
+            may_follow = await self._witness.record(verdict)
+            if not may_follow:
+                await stop.wait(_AGAIN_S)
 
     async def _note(self, subject: str, seq: int, content: msgspec.Struct) -> None:
         record = await self._in_thread(lambda: self._journal.note(subject, seq, content))
@@ -227,14 +248,16 @@ class Ingest:
         """Measure the lag; where it is real and nothing comes, deliveries were lost without a trace."""
         self._looked_at = monotonic()
         try:
-            self._stream_seq = await self._source.last_seq()
+            self._stream_seq, verdict = await self._source.compare(self._journal)
         except (ApiError, WriteError) as error:
             self._stream_seq = None
             self._health.red("stream", f"cannot look at the stream: {error}")
             return
         self._count_stuck()
-        if self._journal.damaged:
+        if self._journal.damaged != self._damaged:
             self._journal_works()
+        if isinstance(verdict, Fork | Renewed):
+            self._source.misfit()
         if (self.lag and idle) or self._is_stuck:
             self._source.misfit()
         if self._source.problem:
@@ -259,37 +282,11 @@ class Ingest:
             self._health.green("stream")
 
     def _journal_works(self) -> None:
-        if damaged := self._journal.damaged:
+        self._damaged = damaged = self._journal.damaged
+        if damaged:
             self._health.red("journal", f"{damaged} lines of the journal are damaged")
         else:
             self._health.green("journal")
-
-    async def _point_out(self, unreadable: list[tuple[Record, str]]) -> None:
-        """Tell of records that nobody can understand; they are in the journal whatever becomes of this.
-
-        The first that the broker does not take ends it: no batch waits for one timeout after the other.
-        """
-        self._unreadable.inc(len(unreadable))
-        for record, why in unreadable:
-            log.warning("record_unreadable", seq=record.seq, subject=record.subject, reason=why)
-        for number, (record, why) in enumerate(unreadable):
-            try:
-                await self._dead_letter(record, why)
-            except (ApiError, WriteError) as error:
-                left = len(unreadable) - number
-                log.warning("dead_letters_not_stored", first_seq=record.seq, records=left, error=str(error))
-                return
-
-    async def _dead_letter(self, record: Record, why: str) -> None:
-        await deadletters.keep(
-            self._bus,
-            topology.WHITEBOARD,
-            stream=topology.MISSIONS,
-            seq=record.seq,
-            subject=record.subject,
-            data=record.data,
-            reason=why,
-        )
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)

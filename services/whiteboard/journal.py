@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
 from time import time_ns
@@ -17,13 +17,12 @@ from contracts.errors import JournalBroken, JournalLocked, NotAppended, SetupErr
 from services.runtime.incoming import rfc3339
 from services.whiteboard import segments
 from services.whiteboard.disk import Disk
-from services.whiteboard.record import Arrival, Note, Record, chain_hash, encode_line
-from services.whiteboard.recovery import Position, recover
-from services.whiteboard.segments import OPEN_NAME, Segment
+from services.whiteboard.files import Files, Head
+from services.whiteboard.record import CUT, Arrival, Note, Record, chain_hash, encode_line
+from services.whiteboard.recovery import Position, behind_sealed, recover
+from services.whiteboard.segments import OPEN_NAME, Plain, Reading, Segment
 
 SEGMENT_BYTES = 64 * 1024 * 1024
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-_MOST_DAMAGED = 100_000
 _DATE = 10  #: characters of a time that say the day
 
 
@@ -36,13 +35,11 @@ class Journal:
     def __init__(self, folder: Path, disk: Disk | None = None, *, segment_bytes: int = SEGMENT_BYTES) -> None:
         self.folder = folder
         self.position = Position()
-        self._disk = disk or Disk()
+        self.files = Files(folder, disk or Disk())
+        self._disk = self.files.disk
         self._segment_bytes = segment_bytes
-        self._sealed: list[Segment] = []
-        self._damaged: set[tuple[str, int]] = set()  #: full segments' lines: (name, offset)
         self._descriptor = -1
         self._lock_descriptor = -1
-        self._lock = threading.Lock()  #: which files there are, and how much of the open one is durable
 
     @classmethod
     def open(cls, folder: Path, disk: Disk | None = None, *, segment_bytes: int = SEGMENT_BYTES) -> Self:
@@ -68,13 +65,18 @@ class Journal:
     @property
     def damaged(self) -> int:
         """How many bad lines are known; those of full segments as far as they have been read."""
-        return self.position.damaged + len(self._damaged)
+        return self.position.damaged + self.files.damaged
 
     @property
     def size_bytes(self) -> int:
         """How large all of it is."""
-        with self._lock:
-            return self.position.size_bytes + sum(part.size_bytes for part in self._sealed)
+        with self.files.lock:
+            return self.position.size_bytes + self.files.size_bytes
+
+    @property
+    def cut(self) -> Head:
+        """Where it begins: behind the last record that retention removed; nothing was removed at sequence 0."""
+        return self.files.cut
 
     def append(self, batch: Sequence[Arrival]) -> list[Record]:
         """Append messages that follow on the last one, in one write and one sync, and return them as records.
@@ -93,28 +95,51 @@ class Journal:
         """Yield every durable record after a sequence, in stream order, until the end as it is when it gets there."""
         position = after_seq
         while segment := self._segment_after(position):
-            descriptor, part = segment
+            reading, part = segment
             try:
-                start = segments.offset_after(descriptor, part.size_bytes, position)
-                for record in segments.records(descriptor, start, part.size_bytes, partial(self._met, part)):
+                start = segments.offset_after(reading, position)
+                for record in segments.records(reading, start, partial(self._met, part)):
                     if record.seq > position:
                         yield record
             finally:
-                os.close(descriptor)
+                reading.close()
             position = max(position, part.last)
 
+    def carried(self) -> Iterator[Record]:
+        """Yield the views that retention carried over; `seq` is that of the mission's proposal."""
+        path = self.files.carried
+        if path is not None:
+            with closing(Plain(path)) as reading:
+                for record in segments.records(reading, 0, partial(self._lost_view, path)):
+                    if record.subject != CUT:
+                        yield record
+
+    def history(self, after_seq: int = 0) -> Iterator[Record]:
+        """Yield what a reader of everything needs after a sequence: `replay`, and before it what was carried over."""
+        if after_seq < self.cut.last_seq:
+            yield from self.before()
+        yield from self.replay(max(after_seq, self.cut.last_seq))
+
+    def before(self) -> Iterator[Record]:
+        """Yield what stands for the records that retention dropped: what was carried over, and where it begins."""
+        yield from self.carried()
+        yield Record(self.cut.last_seq, "", CUT, msgspec.json.encode(self.cut), b"")
+
     def read(self, seq: int, offset: int) -> Record | None:
-        """Return one record by its sequence and the offset in its segment; None where its line is damaged."""
+        """Return one record by its sequence and the offset in its segment; None where it is damaged or gone."""
         segment = self._segment_after(seq - 1)
         if segment is None:
             return None
-        try:
-            record = segments.record_at(segment[0], offset)
-            if record is None:
-                self._met(segment[1], offset)
-        finally:
-            os.close(segment[0])
+        reading, part = segment
+        with closing(reading):
+            record = segments.record_at(reading, offset)
+        if record is None and seq >= part.first:
+            self._met(part, offset)
         return record if record is not None and record.seq == seq else None
+
+    def seal(self) -> None:
+        """Begin a new file, whatever the size of the open one; raises `NotAppended`."""
+        self._ready(lambda: self.position.first is not None)
 
     def close(self) -> None:
         """Let go of the files and the lock."""
@@ -124,19 +149,23 @@ class Journal:
         self._descriptor = self._lock_descriptor = -1
 
     def _store(self, batch: Sequence[Arrival]) -> list[Record]:
-        try:
-            if self._descriptor < 0:
-                self._recover()
-            if self._is_full(batch[0]):
-                self._rotate()
-        except OSError as error:
-            raise NotAppended(f"cannot open a segment in {self.folder}: {error}") from error
+        self._ready(lambda: self._is_full(batch[0]))
         records, last_hash = self._lines(batch)
         self._write(b"".join([record.line + b"\n" for record in records]))
         self._sync()
-        with self._lock:
+        with self.files.lock:
             self.position = self.position.after(records, last_hash)
         return records
+
+    def _ready(self, is_full: Callable[[], bool]) -> None:
+        """Have a file to write to, a new one where the open one is full."""
+        try:
+            if self._descriptor < 0:
+                self._recover()
+            if is_full():
+                self._rotate()
+        except OSError as error:
+            raise NotAppended(f"cannot open a segment in {self.folder}: {error}") from error
 
     def _lines(self, batch: Sequence[Arrival]) -> tuple[list[Record], str]:
         records = []
@@ -168,6 +197,8 @@ class Journal:
         try:
             self._disk.fdatasync(self._descriptor)
         except OSError as error:
+            with suppress(OSError):  # what the cache still has may never reach the disk: let no start believe it
+                self._disk.ftruncate(self._descriptor, self.position.size_bytes)
             raise JournalBroken(f"cannot sync {self.folder}: {error}") from error
 
     def _is_full(self, following: Arrival) -> bool:
@@ -184,9 +215,11 @@ class Journal:
         now = self.position
         assert now.first is not None  # noqa: S101 - only a file that holds something is full
         path = segments.free_name(self.folder, now.first.seq, now.last_seq)
-        with self._lock:
+        with self.files.lock:
             self._disk.rename(self.folder / OPEN_NAME, path)
-            self._sealed.append(Segment(path, now.first.seq, now.last_seq, now.size_bytes))
+            self.files.sealed.append(Segment(path, now.first.seq, now.last_seq, now.size_bytes))
+            for offset in now.bad:
+                self.files.met(path.name, offset)
             self.position = now.in_new_file()
         os.close(self._descriptor)
         self._descriptor = -1
@@ -195,14 +228,14 @@ class Journal:
     def _recover(self) -> None:
         """Read the open file back, and stand behind its last good record."""
         self._open_file()
-        with self._lock:
-            self._sealed = segments.sealed(self.folder)
-            self._damaged |= segments.breaks(self._sealed)
-            self.position = recover(self.folder, self._descriptor, self._sealed, self._disk)
+        with self.files.lock:
+            self.files.load()
+            before = behind_sealed(self.files.sealed)
+            self.position = recover(self.folder, self._descriptor, before, self._disk)
 
     def _open_file(self) -> None:
         """Open the file that is written, making it where there is none; its name is durable before it is used."""
-        descriptor = os.open(self.folder / OPEN_NAME, _APPEND, 0o600)
+        descriptor = self._disk.open(self.folder / OPEN_NAME)
         try:
             self._disk.fsync_dir(self.folder)
         except OSError:
@@ -212,19 +245,22 @@ class Journal:
 
     def _met(self, part: Segment, offset: int) -> None:
         """Remember a damaged line of a full segment; the open one was read whole at the start."""
-        if part.path.name != OPEN_NAME and len(self._damaged) < _MOST_DAMAGED:
-            self._damaged.add((part.path.name, offset))
+        if not part.is_open:
+            self.files.met(part.name, offset)
 
-    def _segment_after(self, position: int) -> tuple[int, Segment] | None:
+    def _lost_view(self, path: Path, offset: int) -> None:
+        self.files.met(path.name, offset)
+
+    def _segment_after(self, position: int) -> tuple[Reading, Segment] | None:
         """Open the segment that holds the first record after `position`; the caller closes it."""
-        with self._lock:
+        with self.files.lock:
             now = self.position
-            part = next((part for part in self._sealed if part.last > position), None)
+            part = next((part for part in self.files.sealed if part.last > position), None)
             if part is None:
                 if now.first is None or now.last_seq <= position:
                     return None
                 part = Segment(self.folder / OPEN_NAME, now.first.seq, now.last_seq, now.size_bytes)
-            return segments.open_to_read(part.path), part
+            return part.open(), part
 
     def _lock_for_life(self) -> None:
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
+from services.whiteboard import query
 from services.whiteboard.batch import TENTH
 from services.whiteboard.journal import Journal
 
@@ -11,7 +12,8 @@ from services.whiteboard.journal import Journal
 def first_at(connection: sqlite3.Connection, journal: Journal, time: str, *, after: bool = False) -> int:
     """Return the first sequence whose time is this or later (`after`: later); one behind the last where none is.
 
-    The index knows the first sequence of each tenth of a second; within it the journal is read.
+    The index knows the first sequence of each tenth of a second; within it the journal is read. Before the journal
+    begins only proposals are known, of missions that were carried over.
     """
     tenth = time[:TENTH]
     later = "SELECT seq FROM moments WHERE tenth > ? ORDER BY tenth LIMIT 1"
@@ -19,7 +21,11 @@ def first_at(connection: sqlite3.Connection, journal: Journal, time: str, *, aft
     begin = connection.execute("SELECT seq FROM moments WHERE tenth = ?", (tenth,)).fetchone()
     if begin is None:
         return end
-    for record in journal.replay(begin[0] - 1):
+    cut, clock = query.cut(connection)
+    if begin[0] <= cut and time <= clock:
+        found = connection.execute(_CARRIED, (begin[0], min(end, cut + 1), time)).fetchone()
+        return found[0] if found else min(end, cut + 1)
+    for record in journal.replay(max(begin[0] - 1, cut)):
         if record.seq >= end:
             break
         if not record.is_note and (record.time > time if after else record.time >= time):
@@ -27,4 +33,8 @@ def first_at(connection: sqlite3.Connection, journal: Journal, time: str, *, aft
     return end
 
 
+_CARRIED = (
+    "SELECT first_seq FROM carried WHERE first_seq >= ? AND first_seq < ? AND json_extract(view, '$.proposed_at') >= ?"
+    " ORDER BY first_seq LIMIT 1"
+)
 _BEHIND = "SELECT last_seq + 1 FROM head"

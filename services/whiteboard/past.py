@@ -51,10 +51,17 @@ class Past:
         except NotFound:
             return None
 
+    def check(self, moment: int | str) -> None:
+        """Raise `RecordsGone` for a moment before the journal begins."""
+        seq, clock = query.cut(self.connection)
+        if moment < seq if isinstance(moment, int) else moment < clock:
+            raise RecordsGone(f"the journal begins behind sequence {seq}, of {clock}; what was before is gone")
+
     def page(self, wanted: Filter, within: Range, at: int) -> Page:
         """Return a page of the board as it was; raises `RecordsGone` or `TooSlow`."""
         within = Range(within.low, min(within.high, at + 1))
         with query.snapshot(self.connection):
+            self.check(at)
             # the two have no mission in common: what was over, and what was under way
             found = heapq.merge(self._over(wanted, within, at), self._under_way(wanted, within, at), key=_newest)
             rows = list(islice(found, wanted.limit + 1))
@@ -76,10 +83,17 @@ class Past:
         return whole
 
     def _folded(self, first_seq: int, at: int) -> View:
-        view = fold(self.records(first_seq, at))
+        carried = self._carried(first_seq)
+        if carried is None or carried.seq > at:
+            self.check(at)
+        view = fold(self.records(first_seq, at), carried)
         if view is None:
             raise RecordsGone(f"the records of the mission proposed at {first_seq} tell nothing any more")
         return view
+
+    def _carried(self, first_seq: int) -> View | None:
+        row = self.connection.execute("SELECT view FROM carried WHERE first_seq = ?", (first_seq,)).fetchone()
+        return _decode_view(row[0]) if row else None
 
     def _over(self, wanted: Filter, within: Range, at: int) -> Iterator[tuple[int, msgspec.Raw]]:
         if wanted.statuses is not None and not wanted.statuses & TERMINAL:
@@ -120,8 +134,8 @@ class Past:
 
 
 _STATUS_THEN = (
-    "(SELECT status FROM records WHERE records.first_seq = missions.first_seq AND records.seq <= ?"
-    " ORDER BY records.seq DESC LIMIT 1)"
+    "coalesce((SELECT status FROM records WHERE records.first_seq = missions.first_seq AND records.seq <= ?"
+    " ORDER BY records.seq DESC LIMIT 1), (SELECT status FROM carried WHERE carried.first_seq = missions.first_seq))"
 )
 
 

@@ -121,6 +121,11 @@ def reflected(connection: sqlite3.Connection) -> int:
     return row[0] if row else 0
 
 
+def cut(connection: sqlite3.Connection) -> tuple[int, str]:
+    """Return the sequence and the time behind which the journal begins."""
+    return connection.execute("SELECT seq, clock FROM cut").fetchone() or (0, "")
+
+
 @contextmanager
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
     """Let everything inside see the index as it is now, for at most `ANSWER_WITHIN_S`; raises `TooSlow`."""
@@ -133,6 +138,8 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
         finally:
             connection.execute("COMMIT")
     except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
+            raise
         raise TooSlow from error
     finally:
         connection.set_progress_handler(None, 0)

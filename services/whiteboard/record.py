@@ -16,9 +16,16 @@ from contracts.errors import DecodeError
 
 #: What the first line of a journal is chained to.
 GENESIS = "0" * 16
-#: Records of our own: what the stream lost, and where it is not the stream that we know.
+#: Records of our own: what the stream lost, where it is not the stream that we know, where it was made anew above our
+#: last sequence, and where `missions journal restore-stream` filled it from this journal.
 GAP = "whiteboard.gap"
 FORK = "whiteboard.fork"
+RENEWED = "whiteboard.renewed"
+RESTORED = "whiteboard.restored"
+#: What retention carried over: a mission's view, what was counted in the last minutes, and, last, where the journal begins.
+VIEW = "whiteboard.view."
+MINUTES = "whiteboard.minutes"
+CUT = "whiteboard.cut"
 
 _OWN = "whiteboard."
 _CONTROL = bytes(range(0x20))
@@ -55,6 +62,13 @@ class Note(msgspec.Struct, frozen=True):
     time: str
     subject: str
     data: bytes
+
+
+class _Made(msgspec.Struct, frozen=True):
+    created: str = ""
+
+
+_decode_note = msgspec.json.Decoder(_Made).decode
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -132,6 +146,13 @@ def decode_line(line: bytes, offset: int = 0) -> Record:
 def chain_hash(line: bytes) -> str:
     """Return what the next line holds as `prev`."""
     return sha256(line).hexdigest()[:16]
+
+
+def created_of(record: Record, known: str) -> str:
+    """Return when the stream was made that a note speaks of, or what is `known`; a message answers for itself."""
+    if record.subject in {RENEWED, RESTORED}:
+        return _decode_note(record.data).created
+    return known if record.is_note else ""
 
 
 def identity(data: bytes, time: str) -> str:

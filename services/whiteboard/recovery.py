@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from contextlib import closing
 from pathlib import Path
 from time import time_ns
 
@@ -12,8 +12,8 @@ import structlog
 from contracts.errors import DecodeError
 from services.whiteboard import segments
 from services.whiteboard.disk import Disk
-from services.whiteboard.record import GENESIS, Record, chain_hash, decode_line
-from services.whiteboard.segments import OPEN_NAME, Segment
+from services.whiteboard.record import GENESIS, Record, chain_hash, created_of, decode_line
+from services.whiteboard.segments import OPEN_NAME, Plain, Segment
 
 log = structlog.get_logger()
 
@@ -24,10 +24,11 @@ class Position(msgspec.Struct, frozen=True):
     last_seq: int = 0
     last_hash: str = GENESIS
     last_message: Record | None = None  #: the last record that is the stream's own
-    last_subject: str = ""
+    last: Record | None = None  #: the last record, whoever wrote it
+    created: str = ""  #: when the stream was made that a note behind `last_message` speaks of
     first: Record | None = None  #: the first record of the open file
     size_bytes: int = 0  #: of the open file
-    damaged: int = 0  #: lines that cannot be read, or do not follow the one before
+    bad: tuple[int, ...] = ()  #: offsets in the open file of lines that cannot be read, or do not follow the one before
 
     def after(self, records: list[Record], last_hash: str) -> Position:
         """Return the position behind records that are durable now."""
@@ -36,34 +37,40 @@ class Position(msgspec.Struct, frozen=True):
             last_seq=last.seq,
             last_hash=last_hash,
             last_message=self.last_message if last.is_note else last,
-            last_subject=last.subject,
+            last=last,
+            created=created_of(last, self.created),
             first=self.first or records[0],
             size_bytes=last.offset + len(last.line) + 1,
-            damaged=self.damaged,
+            bad=self.bad,
         )
+
+    @property
+    def last_subject(self) -> str:
+        """The subject of the last record; empty at first."""
+        return self.last.subject if self.last else ""
+
+    @property
+    def damaged(self) -> int:
+        """How many bad lines the open file has."""
+        return len(self.bad)
 
     def in_new_file(self) -> Position:
         """Return the same position with an empty open file."""
-        return msgspec.structs.replace(self, first=None, size_bytes=0)
+        return msgspec.structs.replace(self, first=None, size_bytes=0, bad=())
 
 
-def recover(folder: Path, descriptor: int, sealed: list[Segment], disk: Disk) -> Position:
-    """Verify the open file, cut a torn tail off, and say where the journal stands.
+def recover(folder: Path, descriptor: int, before: Position, disk: Disk) -> Position:
+    """Verify the open file, cut a torn tail off, and say where the journal stands, durably.
 
     `descriptor` is the open file's, for cutting. Only bytes behind the last good line are ever cut, and kept in
     `quarantine/`; a bad line before a good one is damage, which stays where it is and is counted.
     """
-    before = _behind_sealed(sealed)
-    reading = segments.open_to_read(folder / OPEN_NAME)
-    try:
-        size = os.fstat(reading).st_size
-        found = segments.verify(reading, size, before.last_hash)
-        if found.good_end < size:
-            _quarantine(folder, reading, found.good_end, size, disk)
+    with closing(segments.Plain(folder / OPEN_NAME)) as reading:
+        found = segments.verify(reading, before.last_hash)
+        if found.good_end < reading.size_bytes:
+            _quarantine(folder, reading, found.good_end, disk)
             disk.ftruncate(descriptor, found.good_end)
-            disk.fdatasync(descriptor)
-    finally:
-        os.close(reading)
+    disk.fdatasync(descriptor)  # whoever wrote these lines may have died before it synced them
     if found.damaged:
         log.error("journal_damaged", folder=str(folder), offsets=found.damaged[:20], lines=len(found.damaged))
     if found.first is None or found.last is None:
@@ -72,29 +79,26 @@ def recover(folder: Path, descriptor: int, sealed: list[Segment], disk: Disk) ->
         last_seq=max(found.last.seq, before.last_seq),
         last_hash=chain_hash(found.last.line),
         last_message=found.last_message or before.last_message,
-        last_subject=found.last.subject,
+        last=found.last,
+        created=found.created if found.last_message else found.created or before.created,
         first=found.first,
         size_bytes=found.good_end,
-        damaged=len(found.damaged),
+        bad=found.damaged,
     )
 
 
-def _behind_sealed(sealed: list[Segment]) -> Position:
-    """Say where the journal stands behind its last full segment, whose last line alone is read."""
+def behind_sealed(sealed: list[Segment]) -> Position:
+    """Say where the journal stands behind its last full segment, of which only the end is read."""
     if not sealed:
         return Position()
     part = sealed[-1]
-    descriptor = segments.open_to_read(part.path)
-    try:
-        line = segments.last_line(descriptor, part.size_bytes)
-    finally:
-        os.close(descriptor)
+    with closing(part.open()) as reading:
+        line = segments.last_line(reading)
+        message, created = segments.last_message(reading)
     record = _good(line)
     if record is None:
         log.error("journal_damaged", segment=part.path.name, lines=1)
-        return Position(last_seq=part.last, last_hash=chain_hash(line))
-    message = None if record.is_note else record
-    return Position(last_seq=part.last, last_hash=chain_hash(line), last_message=message, last_subject=record.subject)
+    return Position(part.last, chain_hash(line), last_message=message, last=record, created=created)
 
 
 def _good(line: bytes) -> Record | None:
@@ -104,19 +108,17 @@ def _good(line: bytes) -> Record | None:
         return None
 
 
-def _quarantine(folder: Path, descriptor: int, start: int, end: int, disk: Disk) -> None:
+def _quarantine(folder: Path, reading: Plain, start: int, disk: Disk) -> None:
     """Keep the torn bytes before they are cut."""
+    aside = quarantine(folder)
+    kept = aside / f"torn-{time_ns()}-at-{start}"
+    disk.write_file(kept, [reading.pread(reading.size_bytes - start, start)])
+    disk.fsync_dir(aside)
+    log.warning("torn_tail_cut", bytes=reading.size_bytes - start, kept=kept.name)
+
+
+def quarantine(folder: Path) -> Path:
+    """Return the folder where damaged bytes are kept, making it where there is none."""
     aside = folder / "quarantine"
     aside.mkdir(mode=0o700, exist_ok=True)
-    kept = aside / f"torn-{time_ns()}-at-{start}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    writing = os.open(kept, flags, 0o600)
-    try:
-        rest = memoryview(os.pread(descriptor, end - start, start))
-        while rest:
-            rest = rest[disk.write(writing, rest) :]
-        disk.fdatasync(writing)
-    finally:
-        os.close(writing)
-    disk.fsync_dir(aside)
-    log.warning("torn_tail_cut", bytes=end - start, kept=kept.name)
+    return aside

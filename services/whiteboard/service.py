@@ -16,20 +16,36 @@ from services.runtime.objects import Objects
 from services.runtime.process import Stop, run_parts
 from services.runtime.settings import Settings
 from services.runtime.writer import Writer
-from services.whiteboard import app, artifacts, problems
+from services.whiteboard import app, artifacts, export, problems
+from services.whiteboard.care import Care, Rules
 from services.whiteboard.feed import Feed
 from services.whiteboard.index import Index
 from services.whiteboard.ingest import Ingest
 from services.whiteboard.journal import Journal
+from services.whiteboard.retention import Keep
+from services.whiteboard.room import Room
 from services.whiteboard.routes import routes
 from services.whiteboard.serving import Executors
 
 PORT = 8080
+_MIB = 1024 * 1024
+_DAY_S = 86_400
+
+
+def open_journal(settings: Settings) -> Journal:
+    """Open the journal of these settings."""
+    return Journal.open(settings.data_dir / "journal", segment_bytes=int(settings.journal_segment_mb * _MIB))
+
+
+def rules_of(settings: Settings) -> Rules:
+    """Return how these settings want a journal kept."""
+    keep = Keep(age_s=settings.journal_keep_days * _DAY_S, size_bytes=int(settings.journal_keep_mb * _MIB))
+    return Rules(keep, settings.journal_compress)
 
 
 async def serve(settings: Settings, stop: Stop) -> None:
     """Serve until `stop`."""
-    journal = await asyncio.to_thread(Journal.open, settings.data_dir / "journal")
+    journal = await asyncio.to_thread(open_journal, settings)
     try:
         index = await asyncio.to_thread(Index.open, settings.data_dir / "index.sqlite", journal)
         bus = await Bus.connect(settings, "whiteboard")
@@ -45,17 +61,21 @@ async def serve(settings: Settings, stop: Stop) -> None:
 
 async def _serve(settings: Settings, stop: Stop, bus: Bus, journal: Journal, index: Index) -> None:
     health, metrics, feed = Health(), Metrics("whiteboard"), Feed(journal, index.last_seq)
-    ingest = Ingest(bus, journal, index, feed, health, metrics)
+    room = Room(journal.folder, min_free_bytes=int(settings.min_free_mb * _MIB))
+    ingest = Ingest(bus, journal, index, feed, health, metrics, room=room)
+    care = Care(journal, index, ingest, bus, metrics, rules_of(settings))
     answers = app.Answers(journal, index, feed, lambda: ingest.lag, Executors(bus).serving)
     kept = artifacts.Artifacts(index.path, Objects(bus))
     door = ChatDoor(bus, Writer(bus, topology.CHAT))
-    http = create_app([*routes(answers), *artifacts.routes(kept), *chat_http.routes(door)], health, metrics, settings)
+    table = [*routes(answers), export.route(journal, feed), *artifacts.routes(kept), *chat_http.routes(door)]
+    http = create_app(table, health, metrics, settings)
     for kind, answer in {**problems.ERRORS, **artifacts.ERRORS}.items():
         http.add_exception_handler(kind, answer)
     try:
         await run_parts(
             stop,
             ingest.run(stop),
+            care.run(stop),
             serve_http(http, settings, PORT, stop),
             bus.watch(stop),
             _wake_on(stop, feed, ingest),

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from contracts.messages import JournalRecord
 from services.whiteboard.changes import Changed
+from services.whiteboard.feed import Missed
 from services.whiteboard.stats import Counts
 from services.whiteboard.view import View
 
@@ -29,10 +30,11 @@ class MissionList(Struct, frozen=True):
 
 
 class RecordList(Struct, frozen=True):
-    """A page of a mission's lines of the journal, oldest first."""
+    """A page of a mission's lines of the journal, oldest first, and between which sequences some are gone."""
 
     mission_id: str
     items: list[JournalRecord]
+    gaps: list[Missed]
     next_cursor: str | None
     seq: int
 
@@ -55,9 +57,10 @@ class RecordCounts(Struct, frozen=True):
 
 
 class JournalState(Struct, frozen=True):
-    """How the journal is."""
+    """How the journal is; `first_seq` is the first sequence that it still has."""
 
     seq: int
+    first_seq: int
     size_bytes: int
     damaged_lines: int
     gaps: int

@@ -10,7 +10,7 @@ from services.runtime.incoming import Incoming, rfc3339
 from services.runtime.puller import Puller
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import FORK
-from services.whiteboard.truth import Fork, Gap, judge
+from services.whiteboard.truth import Gap, Known, Verdict, judge
 
 _NOT_FOUND = 404
 _FETCH_S = 1.0
@@ -62,7 +62,7 @@ class Source:
         if monotonic() > self._aligned_at + _SETTLES_S:
             self._reconnects = -1
 
-    async def align(self, journal: Journal) -> Fork | Gap | None:
+    async def align(self, journal: Journal) -> Verdict | None:
         """Look whether the stream is the journal's, and if so let deliveries go on right behind the journal.
 
         A reset beyond the stream's end would be accepted in silence, so the look comes before it.
@@ -76,19 +76,22 @@ class Source:
             self._aligned_at = monotonic()
         return verdict
 
-    async def last_seq(self) -> int:
-        """Return the stream's last sequence: exact, unlike the consumer's count of what is pending."""
-        return (await self._bus.stream_state(MISSIONS)).last_seq
-
-    async def _judge(self, journal: Journal) -> Fork | Gap | None:
+    async def compare(self, journal: Journal) -> tuple[int, Verdict | None]:
+        """Return the stream's last sequence, exact unlike a count of what is pending, and what is wrong with it."""
+        position = journal.position  # first: the stream may only have grown since
         state = await self._bus.stream_state(MISSIONS)
-        last_seq, last = journal.last_seq, journal.position.last_message
+        last = position.last_message
         stored = await self._bus.message(MISSIONS, last.seq) if last and last.seq <= state.last_seq else None
         there = (stored.data, rfc3339(stored.time_ns)) if stored else None
-        verdict = judge(last_seq, last, state, there, forked=journal.position.last_subject == FORK)
-        if verdict is not None or state.last_seq == last_seq:
+        known = Known(position.last_seq, last, position.last_subject == FORK, position.created)
+        return state.last_seq, judge(known, state, there)
+
+    async def _judge(self, journal: Journal) -> Verdict | None:
+        last_seq = journal.last_seq
+        stream_seq, verdict = await self.compare(journal)
+        if verdict is not None or stream_seq == last_seq:
             return verdict
-        following = await self._following(last_seq + 1) or state.last_seq + 1
+        following = await self._following(last_seq + 1) or stream_seq + 1
         return Gap(last_seq + 1, following - 1) if following > last_seq + 1 else None
 
     async def _following(self, seq: int) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contracts.lifecycle import Status
 
 #: Raise it with every change below, and of `words`: an index of another version is rebuilt from the journal.
-VERSION = 2
+VERSION = 3
 
 #: Statuses as `records` holds them.
 CODES = {status: number for number, status in enumerate(Status)}
@@ -14,7 +14,8 @@ STATUS_OF_CODE = dict(enumerate(Status))
 #: `first_seq`, the proposal's sequence, orders every list. `span` is set once a mission is over: the number of bits of
 #: how many sequences it lived, so that what was under way at some sequence is found without a look at what was not.
 #: `search` holds the terms of `words`: every filter but the status of what is not over. `moments` is the broker's
-#: clock, to the tenth of a second: the first sequence of each. `minutes` counts the last two hours.
+#: clock, to the tenth of a second: the first sequence of each. `minutes` counts the last two hours. `cut` says where the
+#: journal begins, and `carried` how the missions stood there whose first records are gone.
 TABLES = """
 CREATE TABLE missions (
     first_seq INTEGER PRIMARY KEY, mission_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, status TEXT NOT NULL,
@@ -38,6 +39,8 @@ CREATE TABLE minutes (
     minute TEXT NOT NULL, what TEXT NOT NULL, bucket INTEGER NOT NULL, missions INTEGER NOT NULL,
     PRIMARY KEY (minute, what, bucket)
 ) WITHOUT ROWID;
+CREATE TABLE carried (first_seq INTEGER PRIMARY KEY, status INTEGER NOT NULL, view TEXT NOT NULL);
+CREATE TABLE cut (one INTEGER PRIMARY KEY CHECK (one = 1), seq INTEGER NOT NULL, clock TEXT NOT NULL);
 CREATE TABLE head (
     one INTEGER PRIMARY KEY CHECK (one = 1), last_seq INTEGER NOT NULL, last_hash TEXT NOT NULL,
     illegal INTEGER NOT NULL, unreadable INTEGER NOT NULL, gaps INTEGER NOT NULL, forks INTEGER NOT NULL,
@@ -63,6 +66,8 @@ INSERT_MOMENT = "INSERT OR IGNORE INTO moments VALUES (?, ?)"
 ADD_TALLY = "INSERT INTO tallies VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET missions = missions + excluded.missions"
 ADD_MINUTE = "INSERT INTO minutes VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET missions = missions + excluded.missions"
 FORGET_MINUTES = "DELETE FROM minutes WHERE minute < ?"
+INSERT_CARRIED = "INSERT INTO carried VALUES (?, ?, ?)"
+REPLACE_CUT = "INSERT OR REPLACE INTO cut VALUES (1, ?, ?)"
 REPLACE_HEAD = "INSERT OR REPLACE INTO head VALUES (1, ?, ?, ?, ?, ?, ?, ?)"
 SELECT_HEAD = "SELECT last_seq, last_hash, illegal, unreadable, gaps, forks, clock FROM head"
 COUNT_STATUSES = "SELECT status, count(*) FROM missions GROUP BY status"

@@ -33,11 +33,15 @@ class Tally:
     def add(self, before: View | None, after: View) -> None:
         """Count one change of a mission."""
         if before is None or before.status is not after.status:
-            for kind in kinds(after):
-                self.kinds[kind, after.status.value] += 1
-                if before is not None:
-                    self.kinds[kind, before.status.value] -= 1
+            self.move(before, after)
             self._add_minute(before, after, after.updated_at[:_MINUTE])
+
+    def move(self, before: View | None, after: View) -> None:
+        """Count a mission under its status, and no longer under the one before; no minute."""
+        for kind in kinds(after):
+            self.kinds[kind, after.status.value] += 1
+            if before is not None:
+                self.kinds[kind, before.status.value] -= 1
 
     def _add_minute(self, before: View | None, after: View, minute: str) -> None:
         """Count what happened in a minute: every beginning and end is a change of the status."""
@@ -73,6 +77,6 @@ def percentile(buckets: Mapping[int, int], share: float) -> float | None:
     return None
 
 
-def oldest_kept(minute: str) -> str:
-    """Return the oldest minute that is kept in this one."""
-    return (datetime.fromisoformat(minute) - KEPT).strftime("%Y-%m-%dT%H:%M")
+def oldest_kept(time: str) -> str:
+    """Return the oldest minute that is kept at a time."""
+    return (datetime.fromisoformat(time) - KEPT).strftime("%Y-%m-%dT%H:%M")

@@ -73,9 +73,8 @@ class View(Struct, frozen=True, kw_only=True):
         return self.status in TERMINAL
 
 
-def fold(records: Iterable[Record]) -> View | None:
-    """Return the mission that these records tell, in stream order; what breaks the rules changes nothing."""
-    view: View | None = None
+def fold(records: Iterable[Record], view: View | None = None) -> View | None:
+    """Return the mission that these records tell, in stream order, after `view`; what breaks the rules changes nothing."""
     for record in records:
         try:
             view = apply(view, record)

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from contracts.errors import WriteError
 from tests.support.broker import Broker, connected
 from tests.support.eventually import eventually
 from tests.support.watching import Process, assert_same, complete
 
-KILLS = 4
+#: `WHITEBOARD_KILLS=300 pytest …` for the long version.
+KILLS = int(os.environ.get("WHITEBOARD_KILLS", "4"))
 
 
-@pytest.mark.timeout(90)
+@pytest.mark.timeout(90 + 20 * KILLS)
 async def test_the_journal_of_a_whiteboard_killed_under_load_is_the_stream(nats_url: str, tmp_path: Path) -> None:
     async with connected(nats_url) as broker:
         process = Process(nats_url, tmp_path)
@@ -26,7 +30,7 @@ async def test_the_journal_of_a_whiteboard_killed_under_load_is_the_stream(nats_
                 process.start()
             load.cancel()
             seq = (await broker.bus.stream_state("MISSIONS")).last_seq
-            await process.board.reaches(seq)
+            await process.board.reaches(seq, 60)
             await assert_same(broker, process.board)
             stats = await process.board.get("/stats")
             assert stats["journal"]["damaged_lines"] == stats["journal"]["gaps"] == stats["records"]["illegal"] == 0
@@ -38,12 +42,13 @@ async def test_the_journal_of_a_whiteboard_killed_under_load_is_the_stream(nats_
 
 async def _load(broker: Broker) -> None:
     while True:
-        await complete(broker, 40)
+        with suppress(WriteError):  # a broker that is slow to answer: what was stored is on the stream all the same
+            await complete(broker, 40)
 
 
 async def _grows(file: Path, size_bytes: int) -> None:
     enough = _size(file) + size_bytes
-    await eventually(lambda: _size(file) > enough, 20)
+    await eventually(lambda: _size(file) > enough, 60)
 
 
 def _size(file: Path) -> int:

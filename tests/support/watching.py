@@ -129,6 +129,10 @@ class Process:
         command = [sys.executable, "-m", "services.whiteboard"]
         self._process = subprocess.Popen(command, env=self._environment, cwd=Path(__file__).parents[2])
 
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal that ends nothing."""
+        self._process.send_signal(number)
+
     def end(self, number: signal.Signals = signal.SIGKILL) -> int:
         """Send a signal and wait for the end."""
         self._process.send_signal(number)

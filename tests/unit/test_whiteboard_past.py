@@ -187,3 +187,10 @@ def test_what_the_journal_has_lost_is_gone_and_not_made_up() -> None:
         with pytest.raises(RecordsGone, match="1 of 2 records"):
             past.mission(mission_id(1), 2)
         assert past.mission(mission_id(2), 5).status is Status.ACTIVE
+
+
+def test_statuses_that_exclude_each_other_choose_nothing() -> None:
+    with board(stream([*whole(1), *whole(2)])) as (_, past):
+        wanted = Filter(status=("active",), core=("completed",), q="hi")
+        assert query.page(past.connection, wanted, Range()).items == []
+        assert past.page(wanted, Range(), 5).items == []

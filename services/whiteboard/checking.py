@@ -1,0 +1,105 @@
+"""Checking a journal without changing it: every line, the chain, the order of sequences. Also while it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+
+from contracts.errors import DecodeError
+from services.whiteboard import segments
+from services.whiteboard.files import found_cut
+from services.whiteboard.record import CUT, GENESIS, VIEW, Record, chain_hash, decode_line
+from services.whiteboard.segments import OPEN_NAME, Plain, Reading, Segment
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that is wrong, and where; `torn` is what the next start cuts off: nobody was promised it."""
+
+    file: str
+    line: int
+    problem: str
+    torn: bool = False
+
+
+class Checked(msgspec.Struct):
+    """What a check has seen so far."""
+
+    files: int = 0
+    records: int = 0
+    first_seq: int = 0
+    last_seq: int = 0
+    carried: int = 0
+    prev: str = GENESIS
+    good_line: int = 0  #: the last good line of the file that is read
+    suspect: bool = False  #: the line before is bad, so nobody can say what should follow
+
+
+def check(folder: Path, seen: Checked) -> Iterator[Finding]:
+    """Yield what is wrong in a journal, file by file, and count in `seen`."""
+    cut, carried = found_cut(folder)
+    if carried is not None:
+        with closing(Plain(carried)) as reading:
+            yield from _file(carried.name, reading, seen)
+        seen.records, seen.first_seq, seen.suspect = 0, 0, False
+    seen.last_seq, seen.prev = cut.last_seq, cut.last_hash
+    for part in segments.sealed(folder):
+        if part.last > cut.last_seq:
+            yield from _part(part, seen)
+    if (folder / OPEN_NAME).exists():
+        yield from _part(Segment(folder / OPEN_NAME, 0, 0, (folder / OPEN_NAME).stat().st_size), seen)
+
+
+def _part(part: Segment, seen: Checked) -> Iterator[Finding]:
+    with closing(part.open()) as reading:
+        findings = list(_file(part.path.name, reading, seen))
+    yield from _torn(findings, seen) if part.is_open else findings
+    if not part.is_open and seen.last_seq != part.last:
+        yield Finding(part.path.name, 0, f"it ends at {seen.last_seq}, and its name says {part.last}")
+        seen.last_seq = part.last
+
+
+def _torn(findings: list[Finding], seen: Checked) -> list[Finding]:
+    """Tell a torn tail from damage: behind it there is nothing good."""
+    return [msgspec.structs.replace(finding, torn=finding.line > seen.good_line) for finding in findings]
+
+
+def _file(name: str, reading: Reading, seen: Checked) -> Iterator[Finding]:
+    seen.files += 1
+    seen.good_line = 0
+    for number, (offset, line, whole) in enumerate(segments.lines(reading), 1):
+        try:
+            record = decode_line(line, offset)
+        except DecodeError as error:
+            yield Finding(name, number, f"unreadable: {error}")
+            seen.suspect = True
+            continue
+        if not whole:
+            yield Finding(name, number, "unreadable: it does not end")
+            seen.suspect = True
+            continue
+        for problem in _problems(record, seen):
+            yield Finding(name, number, problem)
+        _see(record, seen)
+        seen.good_line = number
+
+
+def _problems(record: Record, seen: Checked) -> Iterator[str]:
+    if seen.suspect:
+        return
+    if record.prev != seen.prev:
+        yield "out of the chain: it does not follow on the line before"
+    elif not record.is_note and seen.last_seq and record.seq != seen.last_seq + 1:
+        yield f"out of order: {record.seq} follows on {seen.last_seq}"
+
+
+def _see(record: Record, seen: Checked) -> None:
+    seen.suspect = False
+    seen.prev = chain_hash(record.line)
+    seen.records += 1
+    seen.carried += record.subject.startswith(VIEW)
+    if record.subject != CUT:
+        seen.first_seq = seen.first_seq or record.seq
+        seen.last_seq = max(seen.last_seq, record.seq)

@@ -1,0 +1,175 @@
+"""Which files make a journal: the full segments in stream order, and what was carried over from those that are gone.
+
+Files change by whole names alone: a new one is written aside, synced, renamed, and its folder synced, before what it
+replaces is taken away. A crash in between leaves both, and the next start takes away the one that is superfluous.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import defaultdict
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from contracts.errors import DecodeError
+from services.whiteboard import segments
+from services.whiteboard.disk import Disk
+from services.whiteboard.record import CUT, GENESIS, decode_line
+from services.whiteboard.segments import OPEN_NAME, PART, Plain, Segment
+
+log = structlog.get_logger()
+
+_MOST_DAMAGED = 100_000
+_CARRIED = re.compile(r"carried\.(\d+)\.jsonl")
+
+
+class Head(msgspec.Struct, frozen=True):
+    """How much of a journal something reflects, and what it met there."""
+
+    last_seq: int = 0
+    last_hash: str = GENESIS
+    illegal: int = 0
+    unreadable: int = 0
+    gaps: int = 0
+    forks: int = 0
+    clock: str = ""  #: the latest time that a record has: what "at this time" means, as sequences know no way back
+
+
+_decode_head = msgspec.json.Decoder(Head).decode
+
+
+class Files:
+    """The files of one journal. `lock` guards which there are, and how much of the open one is durable."""
+
+    def __init__(self, folder: Path, disk: Disk) -> None:
+        self.folder = folder
+        self.disk = disk
+        self.lock = threading.Lock()
+        self.sealed: list[Segment] = []
+        self.cut = Head()  #: where the journal begins: behind the last record that retention removed
+        self.carried: Path | None = None
+        self._damaged: defaultdict[str, set[int]] = defaultdict(set)
+
+    @property
+    def damaged(self) -> int:
+        """How many bad lines are known in full segments."""
+        return sum(map(len, list(self._damaged.values())))
+
+    @property
+    def carried_damaged(self) -> bool:
+        """Whether a view that was carried over cannot be read."""
+        return self.carried is not None and bool(self._damaged.get(self.carried.name))
+
+    @property
+    def suspects(self) -> list[Segment]:
+        """The full segments in which damage is known."""
+        return [part for part in self.sealed if self._damaged.get(part.name)]
+
+    @property
+    def size_bytes(self) -> int:
+        """How much room the full segments take on the disk."""
+        return sum(part.size_bytes for part in self.sealed)
+
+    def load(self) -> None:
+        """Look what is there, and take away what a crash left; the caller holds the lock."""
+        for path in self.folder.glob(f"*{PART}"):
+            self.disk.unlink(path)
+        self._load_cut()
+        found = segments.sealed(self.folder)
+        for part in found:
+            if part.last <= self.cut.last_seq:
+                self.disk.unlink(part.path)
+            elif not part.is_packed:
+                self.disk.unlink(segments.packed_path(part.path))
+        self.sealed = [part for part in found if part.last > self.cut.last_seq]
+        for name, offset in segments.breaks(self.sealed, self.cut.last_hash):
+            self.met(name, offset)
+
+    def _load_cut(self) -> None:
+        self.cut, self.carried = found_cut(self.folder)
+        for path in self.folder.glob("carried.*.jsonl"):
+            if path != self.carried:
+                self.disk.unlink(path)
+
+    def met(self, name: str, offset: int) -> None:
+        """Remember a damaged line of a full segment."""
+        if self.damaged < _MOST_DAMAGED:
+            self._damaged[name].add(offset)
+
+    def mended(self, name: str) -> None:
+        """Forget the damage in a segment."""
+        self._damaged.pop(name, None)
+
+    def prev_of(self, part: Segment) -> str | None:
+        """Return the hash of the last line before a full segment; None where that line is bad."""
+        number = self.sealed.index(part)
+        if number == 0:
+            return self.cut.last_hash
+        with closing(self.sealed[number - 1].open()) as reading:
+            return segments.good_hash(segments.last_line(reading))
+
+    def last_before(self, part: Segment) -> int:
+        """Return the last sequence before a full segment."""
+        number = self.sealed.index(part)
+        return self.sealed[number - 1].last if number else self.cut.last_seq
+
+    def next_prev(self, part: Segment) -> str | None:
+        """Return what the line behind a full segment says about the segment's last; None where nobody can tell."""
+        number = self.sealed.index(part) + 1
+        following = self.sealed[number] if number < len(self.sealed) else None
+        path = following or Segment(self.folder / OPEN_NAME, 0, 0, (self.folder / OPEN_NAME).stat().st_size)
+        with closing(path.open()) as reading:
+            record = segments.record_at(reading, 0)
+        return record.prev if record else None
+
+    def replace(self, old: Segment, new: Segment) -> None:
+        """Let readers have another file in place of one of the full segments."""
+        with self.lock:
+            self.sealed[self.sealed.index(old)] = new
+
+    def insert(self, new: Segment, *, before: Segment) -> None:
+        """Let readers have a full segment that was missing."""
+        with self.lock:
+            self.sealed.insert(self.sealed.index(before), new)
+
+    def begin_after(self, head: Head, carried: Path) -> None:
+        """Drop the segments up to a cut whose carried file is durable."""
+        with self.lock:
+            gone = [part for part in self.sealed if part.last <= head.last_seq]
+            before, self.carried, self.cut = self.carried, carried, head
+            self.sealed = self.sealed[len(gone) :]
+        for part in gone:
+            self.mended(part.name)
+            self.disk.unlink(part.path)
+        if before:
+            self.disk.unlink(before)
+        self.disk.fsync_dir(self.folder)
+
+
+def found_cut(folder: Path) -> tuple[Head, Path | None]:
+    """Return where a journal begins, and the file of what was carried over."""
+    names = ((path, _CARRIED.fullmatch(path.name)) for path in folder.iterdir())
+    found = sorted((int(name[1]), path) for path, name in names if name)
+    return (_read_cut(*found[-1]), found[-1][1]) if found else (Head(), None)
+
+
+def carried_path(folder: Path, seq: int) -> Path:
+    """Return where the views of missions are kept whose records up to `seq` are gone."""
+    return folder / f"carried.{seq}.jsonl"
+
+
+def _read_cut(seq: int, path: Path) -> Head:
+    """Read where the journal begins; a carried file that does not say so keeps its sequence alone."""
+    with closing(Plain(path)) as reading:
+        line = segments.last_line(reading)
+    try:
+        record = decode_line(line)
+        if record.subject == CUT:
+            return _decode_head(record.data)
+    except (DecodeError, msgspec.MsgspecError) as error:
+        log.error("carried_file_damaged", path=str(path), error=str(error))  # noqa: TRY400 - it is understood
+    return Head(last_seq=seq)

@@ -1,0 +1,164 @@
+"""Retention: whatever is dropped, the views that are kept are those that were there, live and rebuilt alike."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.lifecycle import Status
+from services.whiteboard import retention
+from services.whiteboard.checking import Checked, check
+from services.whiteboard.compression import compress
+from services.whiteboard.index import Index
+from services.whiteboard.journal import Journal
+from services.whiteboard.retention import Keep
+from tests.support.recording import UnsyncedDisk, change, mission_id, proposal, stream, whole
+
+MESSAGES = st.one_of(
+    st.integers(1, 5).map(proposal),
+    st.builds(
+        change, st.integers(1, 5), st.sampled_from([status for status in Status if status is not Status.PROPOSED])
+    ),
+    st.just(("missions.status.default.x", b"rubbish")),
+)
+
+
+def everything(index: Index) -> dict[str, object]:
+    """Return all that an index holds, what the search finds included."""
+    connection = sqlite3.connect(index.path)
+    connection.execute("CREATE VIRTUAL TABLE temp.terms USING fts5vocab(main, search, instance)")
+    names = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    found: dict[str, object] = {
+        name: connection.execute(f"SELECT * FROM {name} ORDER BY 1, 2").fetchall()  # noqa: S608 - ours
+        for name in names
+        if not name.startswith("search")
+    }
+    found["tallies"] = connection.execute("SELECT * FROM tallies WHERE missions != 0 ORDER BY 1, 2").fetchall()
+    found["terms"] = connection.execute("SELECT term, doc FROM temp.terms ORDER BY 1, 2").fetchall()
+    connection.close()
+    return found | {"statuses": +index.statuses}
+
+
+def drop_oldest(journal: Journal, index: Index) -> None:
+    """Do what the whiteboard's care does when the oldest segment has to go."""
+    fold = retention.fold_through(journal, journal.files.sealed[0])
+    assert fold is not None
+    retention.drop(journal, fold, index.living(fold.head.last_seq))
+    for _ in index.forget(journal):
+        pass
+
+
+def caught_up(journal: Journal, path: Path) -> Index:
+    index = Index.open(path, journal)
+    for records in index.missing(journal):
+        index.apply(records)
+    return index
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(MESSAGES, min_size=6, max_size=30), st.integers(2, 6), st.data())
+def test_a_rebuild_equals_the_views_that_were_kept(
+    messages: list[tuple[str, bytes]], size: int, data: st.DataObject
+) -> None:
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        journal = Journal.open(folder / "journal", UnsyncedDisk())
+        index = Index.open(folder / "live.sqlite", journal)
+        notes = stream(messages)
+        for start in range(0, len(notes), size):
+            index.apply(journal.append(notes[start : start + size]))
+            journal.seal()
+            if len(journal.files.sealed) > 1 and data.draw(st.booleans()):
+                drop_oldest(journal, index)
+        rebuilt = caught_up(journal, folder / "rebuilt.sqlite")
+        assert everything(rebuilt) == everything(index)
+        rebuilt.close()
+        journal.close()
+        journal = Journal.open(folder / "journal", UnsyncedDisk())
+        index.close()
+        again = caught_up(journal, folder / "live.sqlite")
+        assert everything(again) == everything(caught_up(journal, folder / "third.sqlite"))
+        assert not list(check(folder / "journal", Checked()))
+        again.close()
+        journal.close()
+
+
+def test_an_open_mission_keeps_its_view_and_one_that_is_over_is_forgotten(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "journal", UnsyncedDisk())
+    index = Index.open(tmp_path / "index.sqlite", journal)
+    index.apply(journal.append(stream([*whole(1), proposal(2, title="kept"), change(2, Status.ACTIVE)])))
+    journal.seal()
+    index.apply(journal.append(stream(whole(3), 6)))
+    journal.seal()
+    drop_oldest(journal, index)
+    assert [record.seq for record in journal.replay(0)] == [6, 7, 8]
+    assert journal.cut.last_seq == 5
+    assert not (tmp_path / "journal" / "missions.1-5.jsonl").exists()
+    index.apply(journal.append(stream([change(2, Status.COMPLETED)], 9)))
+    views = dict(rows(index))
+    assert views.keys() == {mission_id(2), mission_id(3)}
+    assert '"title":"kept"' in views[mission_id(2)]
+    assert '"status":"completed"' in views[mission_id(2)]
+    index.close()
+    journal.close()
+
+
+def rows(index: Index) -> list[tuple[str, str]]:
+    connection = sqlite3.connect(index.path)
+    found = connection.execute("SELECT mission_id, view FROM missions JOIN views USING (first_seq)").fetchall()
+    connection.close()
+    return found
+
+
+def test_an_index_that_missed_a_retention_catches_up_with_it(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "journal", UnsyncedDisk())
+    index = Index.open(tmp_path / "index.sqlite", journal)
+    for number in (1, 2, 3):
+        index.apply(journal.append(stream(whole(number), number * 3 - 2)))
+        journal.seal()
+    fold = retention.fold_through(journal, journal.files.sealed[0])
+    assert fold is not None
+    retention.drop(journal, fold, index.living(fold.head.last_seq))  # and the process dies
+    index.close()
+    index = caught_up(journal, tmp_path / "index.sqlite")
+    assert {name for name, _ in rows(index)} == {mission_id(2), mission_id(3)}
+    assert index.statuses["completed"] == 2
+    index.close()
+    journal.close()
+
+
+def test_what_has_to_go_is_decided_by_age_and_by_size_and_the_newest_stays(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "journal", UnsyncedDisk())
+    for number, day in ((1, 1), (2, 2), (3, 3)):
+        journal.append(stream(whole(number), number * 3 - 2, day))
+        journal.seal()
+    first = journal.files.sealed[0]
+    noon = 1_767_355_200.0  # 2026-01-02T12:00:00Z
+    assert retention.due(journal, Keep(), noon) is None
+    assert retention.due(journal, Keep(age_s=43_200), noon) == first
+    assert retention.due(journal, Keep(age_s=172_800), noon) is None
+    assert retention.due(journal, Keep(size_bytes=journal.size_bytes - 1), noon) == first
+    assert retention.due(journal, Keep(size_bytes=journal.size_bytes), noon) is None
+    compress(journal.files, first)
+    assert retention.due(journal, Keep(age_s=43_200), noon) == journal.files.sealed[0]
+    del journal.files.sealed[:2]
+    assert retention.due(journal, Keep(age_s=1, size_bytes=1), 2e9) is None
+    journal.close()
+
+
+@pytest.mark.parametrize("place", [100, 900])
+def test_a_damaged_segment_is_not_dropped(tmp_path: Path, place: int) -> None:
+    journal = Journal.open(tmp_path / "journal", UnsyncedDisk())
+    journal.append(stream(whole(1)))
+    journal.seal()
+    path = journal.files.sealed[0].path
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    assert retention.fold_through(journal, journal.files.sealed[0]) is None
+    journal.close()
