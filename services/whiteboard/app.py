@@ -118,7 +118,13 @@ class Answers:
         if max(after, found.first_seq - 1) < cut:
             gaps.insert(0, Missed(max(after + 1, found.first_seq), cut))
         cursor, links = _following(request, places[limit - 1][0] if len(places) > limit else None)
-        content = shapes.RecordList(found.mission_id, items, gaps, cursor, found.seq)
+        content = {
+            "mission_id": found.mission_id,
+            "items": items,
+            "gaps": gaps,
+            "next_cursor": cursor,
+            "seq": found.seq,
+        }
         return _stamped(request, content, found.seq, max(self._feed.last_seq, found.seq), links)
 
     async def mission_why(self, request: Request) -> Response:

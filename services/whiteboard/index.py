@@ -125,7 +125,7 @@ class Index:
     def forget(self, journal: Journal) -> Iterator[None]:
         """Bring a retention of the journal home, step by step: keep of what it dropped only what it carried over."""
         cut = journal.cut
-        if cut.last_seq == self._forgotten or self.last_seq < cut.last_seq:  # done, or it will come with what is missing
+        if self.last_seq < cut.last_seq or cut.last_seq == self._forgotten:  # it comes with what is missing, or is done
             return
         with self._told():
             if not self._carry_over(journal, cut):
@@ -147,11 +147,12 @@ class Index:
         """Return whether the index begins behind the cut; where a carried view is damaged, it keeps what it has."""
         if forgetting.is_carried_over(self._connection, cut):
             return True
-        if journal.files.carried_damaged:
-            return False
-        forgetting.carry_over(self._connection, cut, journal.before())
-        self._connection.execute("ROLLBACK" if journal.files.carried_damaged else "COMMIT")
-        return not journal.files.carried_damaged
+        if not journal.files.carried_damaged:
+            forgetting.carry_over(self._connection, cut, journal.before())
+            whole = not journal.files.carried_damaged
+            self._connection.execute("COMMIT" if whole else "ROLLBACK")
+            return whole
+        return False
 
     def living(self, cut: int) -> set[int]:
         """Return the missions, by their first sequence, that began up to `cut` and have records after it."""

@@ -45,9 +45,11 @@ class Past:
         return _decode_view(found.view) if found.seq <= at else self._folded(found.first_seq, at)
 
     def view(self, mission_id: str, at: int) -> View | None:
-        """Return a mission as it was, or None where it had not been proposed."""
+        """Return a mission as it was, or None where it had not been proposed; raises `RecordsGone`."""
         try:
             return self.mission(mission_id, at)
+        except RecordsGone:
+            raise
         except NotFound:
             return None
 

@@ -22,7 +22,7 @@ GAP = "whiteboard.gap"
 FORK = "whiteboard.fork"
 RENEWED = "whiteboard.renewed"
 RESTORED = "whiteboard.restored"
-#: What retention carried over: a mission's view, what was counted in the last minutes, and, last, where the journal begins.
+#: What retention carried over: a mission's view, the counts of the last minutes, and, last, where the journal begins.
 VIEW = "whiteboard.view."
 MINUTES = "whiteboard.minutes"
 CUT = "whiteboard.cut"

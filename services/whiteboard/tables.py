@@ -14,8 +14,8 @@ STATUS_OF_CODE = dict(enumerate(Status))
 #: `first_seq`, the proposal's sequence, orders every list. `span` is set once a mission is over: the number of bits of
 #: how many sequences it lived, so that what was under way at some sequence is found without a look at what was not.
 #: `search` holds the terms of `words`: every filter but the status of what is not over. `moments` is the broker's
-#: clock, to the tenth of a second: the first sequence of each. `minutes` counts the last two hours. `cut` says where the
-#: journal begins, and `carried` how the missions stood there whose first records are gone.
+#: clock, to the tenth of a second: the first sequence of each. `minutes` counts the last two hours. `cut` says where
+#: the journal begins, and `carried` how the missions stood there whose first records are gone.
 TABLES = """
 CREATE TABLE missions (
     first_seq INTEGER PRIMARY KEY, mission_id TEXT NOT NULL UNIQUE, seq INTEGER NOT NULL, status TEXT NOT NULL,

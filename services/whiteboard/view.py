@@ -74,7 +74,10 @@ class View(Struct, frozen=True, kw_only=True):
 
 
 def fold(records: Iterable[Record], view: View | None = None) -> View | None:
-    """Return the mission that these records tell, in stream order, after `view`; what breaks the rules changes nothing."""
+    """Return the mission that these records, in stream order, make of none, or of `view`.
+
+    What breaks the rules changes nothing.
+    """
     for record in records:
         try:
             view = apply(view, record)

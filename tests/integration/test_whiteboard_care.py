@@ -34,6 +34,15 @@ def stats(board: Board, wanted: Callable[[Any], bool]) -> Callable[[], Awaitable
     return holds
 
 
+def forgotten(board: Board, seq: int) -> Callable[[], Awaitable[bool]]:
+    """Return the condition that missions have gone with their records."""
+
+    async def holds() -> bool:
+        return int((await board.get("/stats"))["missions"]) < seq // 3
+
+    return holds
+
+
 async def grow(broker: Any, board: Board, batches: int) -> int:
     """Put missions on the broker, a batch of the journal each, and return the last sequence."""
     seq = 0
@@ -87,8 +96,12 @@ async def test_the_oldest_files_go_and_the_board_says_where_it_begins(
         seq = await grow(broker, board, 8)
         await eventually(stats(board, lambda journal: journal["first_seq"] > 1 and journal["size_bytes"] < 60_000))
         first = (await board.get("/stats"))["journal"]["first_seq"]
-        kept = (await board.get("/stats"))["by_status"]["completed"]
-        assert seq // 3 > kept >= (seq - first + 1) // 3
+        await eventually(forgotten(board, seq))
+        assert (await board.get("/stats"))["by_status"]["completed"] >= (seq - first + 1) // 3
+        status, answer = await board.answer("/missions?as_of=1")
+        assert (status, answer["title"]) == (410, "Gone"), answer
+        assert (await board.answer("/diff?from=1"))[0] == 410
+        assert len((await board.get(f"/missions?as_of={seq}&limit=500"))["items"]) >= (seq - first + 1) // 3
     (tmp_path / "index.sqlite").unlink()
     monkeypatch.setenv("MISSIONS_JOURNAL_KEEP_MB", "0")
     async with whiteboard(nats_url, tmp_path) as board:

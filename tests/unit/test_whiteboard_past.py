@@ -186,6 +186,8 @@ def test_what_the_journal_has_lost_is_gone_and_not_made_up() -> None:
         (journal.folder / "missions.jsonl").write_bytes(b"".join([b"x" * (len(lines[0]) - 1) + b"\n", *lines[1:]]))
         with pytest.raises(RecordsGone, match="1 of 2 records"):
             past.mission(mission_id(1), 2)
+        with pytest.raises(RecordsGone):
+            changes.between(past, 2, 6, 0, 10)
         assert past.mission(mission_id(2), 5).status is Status.ACTIVE
 
 

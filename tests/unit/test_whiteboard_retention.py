@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from contracts.lifecycle import Status
-from services.whiteboard import retention
+from services.whiteboard import changes, query, retention
 from services.whiteboard.checking import Checked, check
+from services.whiteboard.choosing import Filter, Range
 from services.whiteboard.compression import compress
 from services.whiteboard.index import Index
 from services.whiteboard.journal import Journal
+from services.whiteboard.moments import first_at
+from services.whiteboard.past import Past, RecordsGone
+from services.whiteboard.record import Note, Record
 from services.whiteboard.retention import Keep
+from services.whiteboard.view import View, fold
 from tests.support.recording import UnsyncedDisk, change, mission_id, proposal, stream, whole
 
 MESSAGES = st.one_of(
@@ -86,6 +94,105 @@ def test_a_rebuild_equals_the_views_that_were_kept(
         assert not list(check(folder / "journal", Checked()))
         again.close()
         journal.close()
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(MESSAGES, min_size=6, max_size=30), st.integers(2, 6), st.data())
+def test_the_past_is_told_as_it_was_or_not_at_all(
+    messages: list[tuple[str, bytes]], size: int, data: st.DataObject
+) -> None:
+    with TemporaryDirectory() as name:
+        journal = Journal.open(Path(name) / "journal", UnsyncedDisk())
+        index = Index.open(Path(name) / "index.sqlite", journal)
+        written: list[Record] = []
+        notes = stream(messages)
+        for start in range(0, len(notes), size):
+            records = journal.append(notes[start : start + size])
+            index.apply(records)
+            written += records
+            journal.seal()
+            if len(journal.files.sealed) > 1 and data.draw(st.booleans()):
+                drop_oldest(journal, index)
+        with closing(journal), closing(index), closing(query.connect(index.path)) as connection:
+            past = Past(connection, journal)
+            for at in range(len(notes) + 1):
+                compare_board(past, journal.cut.last_seq, views_at(written, at), at)
+            begin, end = sorted(data.draw(st.tuples(st.integers(0, len(notes)), st.integers(0, len(notes)))))
+            compare_changes(past, journal.cut.last_seq, written, begin, end)
+
+
+def compare_board(past: Past, cut: int, then: list[View], at: int) -> None:
+    """Compare the board at a sequence with the fold of all that was ever written up to it."""
+    known = {name for (name,) in past.connection.execute("SELECT mission_id FROM missions")}
+    expected = {view.mission_id: view for view in then if view.mission_id in known}
+    for name in known:
+        try:
+            assert past.view(name, at) == expected.get(name)
+        except RecordsGone:
+            assert at < cut
+    if at < cut:
+        with pytest.raises(RecordsGone, match="the journal begins behind"):
+            past.page(Filter(limit=500), Range(), at)
+    else:
+        found = past.page(Filter(limit=500), Range(), at).items
+        assert [bytes(item) for item in found] == [msgspec.json.encode(view) for view in expected.values()]
+
+
+def compare_changes(past: Past, cut: int, written: list[Record], begin: int, end: int) -> None:
+    """Compare a diff with the difference of two folds of all that was ever written."""
+    if begin < cut:
+        with pytest.raises(RecordsGone, match="the journal begins behind"):
+            changes.between(past, begin, end, 0, 500)
+        return
+    before = {view.mission_id: view for view in views_at(written, begin)}
+    told = [changes.difference(before.get(view.mission_id), view) for view in views_at(written, end)]
+    found = changes.between(past, begin, end, 0, 500).items
+    assert {change.mission_id: change for change in found} == {change.mission_id: change for change in told if change}
+
+
+def test_a_time_before_the_journal_begins_finds_what_was_proposed_since_and_is_no_moment_of_the_board(
+    tmp_path: Path,
+) -> None:
+    journal = Journal.open(tmp_path / "journal", UnsyncedDisk())
+    index = Index.open(tmp_path / "index.sqlite", journal)
+    times = ("10.110", "10.130", "10.170", "10.230", "10.240", "10.260", "10.290", "11.000")
+    messages = [proposal(1), change(1, Status.CANCELLED), proposal(2), proposal(3), change(3, Status.CANCELLED)]
+    messages += [proposal(4), proposal(5), proposal(6)]
+    notes = [
+        Note(seq, f"2026-01-01T00:00:{time}000000Z", *message)
+        for seq, (time, message) in enumerate(zip(times, messages, strict=True), 1)
+    ]
+    for start in (0, 5):
+        index.apply(journal.append(notes[start : start + 5]))
+        journal.seal()
+    drop_oldest(journal, index)
+    with closing(journal), closing(index), closing(query.connect(index.path)) as connection:
+        past = Past(connection, journal)
+        for asked, first in (
+            ("09", 3),
+            ("10.12", 3),
+            ("10.18", 6),
+            ("10.24", 6),
+            ("10.25", 6),
+            ("10.27", 7),
+            ("12", 9),
+        ):
+            low = first_at(connection, journal, f"2026-01-01T00:00:{asked}Z")
+            assert min([seq for seq in (3, 6, 7, 8) if seq >= low], default=9) == first, asked
+        with pytest.raises(RecordsGone, match="behind sequence 5"):
+            past.check("2026-01-01T00:00:10.230000000Z")
+        for asked, after in (("10.25", 6), ("10.27", 7), ("10.9", 8)):
+            past.check(f"2026-01-01T00:00:{asked}Z")
+            assert first_at(connection, journal, f"2026-01-01T00:00:{asked}Z", after=True) == after
+
+
+def views_at(records: list[Record], at: int) -> list[View]:
+    """Fold what was written up to a sequence, and return the missions newest first."""
+    histories: defaultdict[str, list[Record]] = defaultdict(list)
+    for record in records[:at]:
+        histories[record.mission_id].append(record)
+    found = [view for history in histories.values() if (view := fold(history))]
+    return sorted(found, key=lambda view: -view.first_seq)
 
 
 def test_an_open_mission_keeps_its_view_and_one_that_is_over_is_forgotten(tmp_path: Path) -> None:
