@@ -80,7 +80,6 @@ class Batch:
         self._tick(view.proposed_at, view.first_seq)
         self.changed[view.mission_id] = self.views[view.mission_id] = view
         self.carried.append((view.first_seq, tables.CODES[view.status], data.decode()))
-        self.tally.move(None, view)
 
     def rows(self) -> tuple[list[View], list[View]]:
         """Return the missions to insert and those to update, their JSON made."""

@@ -252,7 +252,8 @@ class Index:
     def _count(self, batch: Batch) -> None:
         many = self._connection.executemany
         many(tables.INSERT_MOMENT, batch.moments)
-        many(tables.ADD_TALLY, [(*name, number) for name, number in batch.tally.kinds.items() if number])
+        moved = tally.moved(batch.before, batch.changed)
+        many(tables.ADD_TALLY, [(*name, number) for name, number in moved.items() if number])
         many(tables.ADD_MINUTE, [(*name, number) for name, number in batch.tally.minutes.items()])
         if batch.clock:
             self._connection.execute(tables.FORGET_MINUTES, (tally.oldest_kept(batch.clock),))

@@ -107,7 +107,10 @@ class Ingest:
             await self._settle()
         finally:
             await self._source.close()
-            self._thread.shutdown()
+
+    def close(self) -> None:
+        """Let go of the thread, once nobody writes any more."""
+        self._thread.shutdown()
 
     async def between_batches(self, call: Callable[[], Result]) -> Result:
         """Run what changes the journal or the index in the thread that writes them."""

@@ -81,6 +81,7 @@ async def _serve(settings: Settings, stop: Stop, bus: Bus, journal: Journal, ind
             _wake_on(stop, feed, ingest),
         )
     finally:
+        ingest.close()
         answers.close()
         kept.close()
 

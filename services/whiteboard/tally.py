@@ -24,27 +24,16 @@ Minute = tuple[str, str, int]
 
 
 class Tally:
-    """The counts of one batch."""
+    """The counts of the minutes that one batch of records tells of."""
 
     def __init__(self) -> None:
-        self.kinds: Counter[tuple[str, str]] = Counter()  #: (kind, status): missions more, or less
         self.minutes: Counter[Minute] = Counter()  #: (minute, what, bucket)
 
     def add(self, before: View | None, after: View) -> None:
-        """Count one change of a mission."""
-        if before is None or before.status is not after.status:
-            self.move(before, after)
-            self._add_minute(before, after, after.updated_at[:_MINUTE])
-
-    def move(self, before: View | None, after: View) -> None:
-        """Count a mission under its status, and no longer under the one before; no minute."""
-        for kind in kinds(after):
-            self.kinds[kind, after.status.value] += 1
-            if before is not None:
-                self.kinds[kind, before.status.value] -= 1
-
-    def _add_minute(self, before: View | None, after: View, minute: str) -> None:
-        """Count what happened in a minute: every beginning and end is a change of the status."""
+        """Count one change of a mission; every beginning and end is a change of the status."""
+        if before is not None and before.status is after.status:
+            return
+        minute = after.updated_at[:_MINUTE]
         if before is None:
             self.minutes[minute, PROPOSED, 0] += 1
         elif before.started_at is None and after.started_at is not None:
@@ -53,6 +42,20 @@ class Tally:
             self.minutes[minute, after.status.value, 0] += 1
             if after.started_at is not None:
                 self.minutes[minute, RUN, bucket_of(after.started_at, after.finished_at)] += 1
+
+
+def moved(before: Mapping[str, View], after: Mapping[str, View]) -> Counter[tuple[str, str]]:
+    """Return by kind and status how many missions there are more, or less, than before."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for mission_id, view in after.items():
+        was = before.get(mission_id)
+        if was is not None and was.status is view.status:
+            continue
+        for kind in kinds(view):
+            counts[kind, view.status.value] += 1
+            if was is not None:
+                counts[kind, was.status.value] -= 1
+    return counts
 
 
 def bucket_of(begin: str, end: str) -> int:
