@@ -83,6 +83,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     retry_at: datetime | None = None  #: about when the goal that failed last is tried again
     cancelling_since: str | None = None
     first_failure: Trouble | None = None
+    dropped_before: int | None = None  #: its records before this sequence are gone, and what they told beside the view
 
 
 class _Told(Struct, frozen=True):
@@ -117,7 +118,13 @@ def gather(view: View, records: Sequence[Record], serving: Serving | None) -> Fa
         retry_at=_retry_at(view, records, told),
         cancelling_since=_cancelling_since(view, told),
         first_failure=_first_failure(told),
+        dropped_before=_dropped_before(view, records),
     )
+
+
+def _dropped_before(view: View, records: Sequence[Record]) -> int | None:
+    first = records[0].seq if records else view.seq + 1
+    return None if first == view.first_seq else first
 
 
 def _read(record: Record) -> _Told | None:

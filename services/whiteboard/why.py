@@ -103,6 +103,8 @@ def _details(view: View, facts: Facts) -> Iterator[str]:
         yield f"Start an executor: missions executor --queues {facts.queue}"
     if view.status is Status.WAITING and facts.waiting:
         yield f"Answer it: missions answer {view.mission_id} …"
+    if facts.dropped_before is not None:
+        yield f"Its records before sequence {facts.dropped_before} are gone: nobody knows what else they told"
     yield from (f"Goal {blocked.goal} waits for {', '.join(blocked.needs)}" for blocked in facts.blocked)
     for attempt in facts.attempts:
         if attempt.ended and not (view.is_over and attempt is facts.attempts[-1]):

@@ -129,3 +129,17 @@ def test_a_deadline_that_is_still_to_come_is_told() -> None:
 def test_a_record_that_nobody_understands_changes_no_answer() -> None:
     subject, _ = active()
     assert why(proposal(1), active(), (subject, b"rubbish")).summary == why(proposal(1), active()).summary
+
+
+def test_what_retention_dropped_is_said_to_be_gone() -> None:
+    goal = GoalStatus(id="a", kind="fail", status="retrying", attempt=2, error=BOOM)
+    notes = stream([proposal(1, FLAKY), active(phase="backing_off", goal=goal)])
+    records = [Record(note.seq, note.time, note.subject, note.data, b"") for note in notes]
+    view = fold(records)
+    assert view is not None
+    assert explain(view, records, SERVED).facts.dropped_before is None
+    for left, first in ((records[1:], 2), ([], 3)):
+        told = explain(view, left, SERVED)
+        assert told.facts.dropped_before == first
+        assert f"Its records before sequence {first} are gone" in "".join(told.details)
+        assert told.summary.startswith("A try failed; the next one starts after a pause")
