@@ -116,6 +116,8 @@ class Leases:
 
     async def _write_progress(self, attempt: Attempt) -> None:
         for report in attempt.progressed(_GOALS_AT_ONCE):
+            if report.stopped:  # while another's was written; what it said last goes into its goal's next record
+                continue
             told = report.take()
             try:
                 await attempt.ledger.note(PROGRESS, goal=told.in_status(active(report.facts)))

@@ -50,6 +50,7 @@ class Ledger:
         self._actor = actor
         self._subject = subjects.status(mission.queue, mission.mission_id)
         self._number = first
+        self._over = False  #: the record that ends this attempt is written
         self._turn = asyncio.Lock()
 
     async def claim(self, phase: str = "") -> None:
@@ -63,8 +64,13 @@ class Ledger:
     async def note(
         self, phase: str, *, reason: str = "", goal: GoalStatus | None = None, error: Failure | None = None
     ) -> None:
-        """Append an `active` record; raises `Cancelling` when the orchestrator asked us to stop, `Lost` when fenced."""
+        """Append an `active` record; raises `Cancelling` when the orchestrator asked us to stop, `Lost` when fenced.
+
+        Who comes after the record that ends the attempt has lost as well: a terminal one is final.
+        """
         async with self._turn:
+            if self._over:
+                raise Lost(self._subject, head_seq=self.head)
             self._check_wanted(Status.ACTIVE)
             record = self._record(Status.ACTIVE, phase=phase, reason=reason, goal=goal, error=error)
             await _uncut(self._append(record))
@@ -103,8 +109,9 @@ class Ledger:
                 await self._append(record)
             except (MaybeStored, StreamFull):
                 await asyncio.sleep(next(pauses))
-                continue
-            return
+            else:
+                self._over = True
+                return
 
     def _late(self, record: StatusRecord) -> StatusRecord:
         """Say of an outcome that the wish to stop was heard too late, where it is not what was wished for."""
