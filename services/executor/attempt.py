@@ -75,7 +75,7 @@ async def perform(attempt: Attempt, executor: Executor) -> Outcome:
     except Cancelling as wish:
         return stopped(wish.reason)
     except Released:
-        await attempt.ledger.note(runner.RELEASED, reason="executor_stopping")
+        await attempt.ledger.mention(runner.RELEASED, reason="executor_stopping")
         raise
     except ContractError as error:  # a record that nobody could read: the mission ends all the same
         return Outcome(Status.FAILED, runner.UNWRITABLE, error=runner.failure(error))

@@ -120,7 +120,7 @@ class Leases:
                 continue
             told = report.take()
             try:
-                await attempt.ledger.note(PROGRESS, goal=told.in_status(active(report.facts)))
+                await attempt.ledger.mention(PROGRESS, goal=told.in_status(active(report.facts)))
             except Lost as error:
                 attempt.interrupt(error)
             except Cancelling as wish:

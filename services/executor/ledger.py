@@ -18,6 +18,8 @@ from services.runtime.bus import ApiError, Bus
 from services.runtime.incoming import Stored
 from services.runtime.writer import Writer
 
+Append = Coroutine[Any, Any, None]
+
 
 class Cancelling(Exception):
     """The orchestrator asked this attempt to stop; the fence still holds."""
@@ -43,7 +45,7 @@ class Ledger:
         self.cancel_reason = ""
         self.answers: list[tuple[str, Answer]] = []  #: by goal id, which came while we are the owner
         self.on_answer: Callable[[], object] = lambda: None
-        self._doubtful = b""  #: what was written last without an answer
+        self._doubtful: set[bytes] = set()  #: what was written and may stand, for all we know
         self._bus = bus
         self._writer = writer
         self._mission = mission
@@ -61,24 +63,25 @@ class Ledger:
         )
         self.fence = self.head
 
-    async def note(
-        self, phase: str, *, reason: str = "", goal: GoalStatus | None = None, error: Failure | None = None
-    ) -> None:
-        """Append an `active` record; raises `Cancelling` when the orchestrator asked us to stop, `Lost` when fenced.
+    async def note(self, phase: str, *, reason: str = "", goal: GoalStatus | None = None) -> None:
+        """Append an `active` record, however long the broker is away: what is done is not done again for that.
 
-        Who comes after the record that ends the attempt has lost as well: a terminal one is final.
+        Raises `Cancelling` when the orchestrator asked us to stop, `Lost` when fenced.
         """
         async with self._turn:
-            if self._over:
-                raise Lost(self._subject, head_seq=self.head)
             self._check_wanted(Status.ACTIVE)
-            record = self._record(Status.ACTIVE, phase=phase, reason=reason, goal=goal, error=error)
-            await _uncut(self._append(record))
+            await self._persist(self._record(Status.ACTIVE, phase=phase, reason=reason, goal=goal), _uncut)
+
+    async def mention(self, phase: str, *, reason: str = "", goal: GoalStatus | None = None) -> None:
+        """Append an `active` record that is not worth a long wait; raises as `note`, `MaybeStored` and `StreamFull`."""
+        async with self._turn:
+            self._check_wanted(Status.ACTIVE)
+            await _uncut(self._append(self._record(Status.ACTIVE, phase=phase, reason=reason, goal=goal)))
 
     async def settle(self, outcome: Outcome) -> None:
-        """Append the outcome, also on top of a wish to cancel; raises `Lost` when fenced.
+        """Append the outcome, also on top of a wish to cancel, however long the broker is away.
 
-        Does not give up while the broker is away: what a handler worked for is worth the wait, and a repeat is safe.
+        Raises `Lost` when fenced.
         """
         async with self._turn:
             await self._persist(
@@ -101,16 +104,16 @@ class Ledger:
             self._check_wanted(Status.WAITING)
             await self._persist(self._record(Status.WAITING, phase=ASKING, goal=goal))
 
-    async def _persist(self, record: StatusRecord) -> None:
-        """Append a record that ends this attempt, however long that takes."""
+    async def _persist(self, record: StatusRecord, kept: Callable[[Append], Append] = lambda write: write) -> None:
+        """Append a record until it stands, each time `kept` from a cancel of whoever waits, or not."""
         pauses = _patience()
         while True:
             try:
-                await self._append(record)
+                await kept(self._append(record))
             except (MaybeStored, StreamFull):
                 await asyncio.sleep(next(pauses))
             else:
-                self._over = True
+                self._over = record.status is not Status.ACTIVE
                 return
 
     def _late(self, record: StatusRecord) -> StatusRecord:
@@ -125,7 +128,7 @@ class Ledger:
             return
         async with self._turn:
             head = await self._read_head()
-            if head is not None and head.seq != self.head and head.data != self._doubtful:
+            if head is not None and head.seq != self.head and head.data not in self._doubtful:
                 await self._catch_up()
 
     async def _append(self, record: StatusRecord) -> None:
@@ -133,15 +136,27 @@ class Ledger:
         try:
             self.head = await self._writer.write(self._subject, data, event_id=record.event_id, expected=self.head)
         except MaybeStored:
-            self._doubtful = data
+            self._doubtful.add(data)
             raise
         except Lost:
-            await self._stand_on_head()
+            await self._append_on_others(record, data)
+
+    async def _append_on_others(self, record: StatusRecord, data: bytes) -> None:
+        """Append on top of what others wrote, unless they did that on top of this very record."""
+        self._doubtful.add(data)
+        await self._stand_on_head()
+        if data in self._doubtful:
+            self._doubtful.discard(data)
             self._check_wanted(record.status)
             await self._append(record)
 
     def _check_wanted(self, status: Status) -> None:
-        """Refuse a record that is no longer wanted: a wish to cancel leaves only the outcome to be written."""
+        """Refuse a record that is no longer wanted: a wish to cancel leaves only the outcome to be written.
+
+        Who comes after the record that ends the attempt has lost: nothing stands on top of it.
+        """
+        if self._over:
+            raise Lost(self._subject, head_seq=self.head)
         if self.cancel_reason and status not in TERMINAL:
             raise Cancelling(self.cancel_reason)
         if self.answers and status is Status.WAITING:
@@ -152,10 +167,16 @@ class Ledger:
         head = await self._read_head()
         if head is None or head.seq <= self.head:
             raise Lost(self._subject)
-        if head.data == self._doubtful:  # the write nobody could tell of had arrived
-            self.head, self._doubtful = head.seq, b""
-        else:
+        if not self._is_ours(head):
             await self._catch_up()
+
+    def _is_ours(self, stored: Stored) -> bool:
+        """Tell a record of ours that had arrived without anybody's word, and stand on it."""
+        if stored.data not in self._doubtful:
+            return False
+        self._doubtful.discard(stored.data)
+        self.head = stored.seq
+        return True
 
     async def _read_head(self) -> Stored | None:
         try:
@@ -170,9 +191,7 @@ class Ledger:
         except ApiError as error:
             raise MaybeStored(f"cannot read the records of {self._subject}: {error}") from error
         for stored in following:
-            if stored.data == self._doubtful:
-                self.head, self._doubtful = stored.seq, b""
-            else:
+            if not self._is_ours(stored):
                 self._accept(stored)
 
     def _accept(self, stored: Stored) -> None:
@@ -218,7 +237,7 @@ class Ledger:
         )
 
 
-async def _uncut(write: Coroutine[Any, Any, None]) -> None:
+async def _uncut(write: Append) -> None:
     """Let a write end even when its caller is cancelled: an attempt must know where its own line stands."""
     writing = asyncio.ensure_future(write)
     cancelled: asyncio.CancelledError | None = None

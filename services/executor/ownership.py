@@ -47,11 +47,18 @@ class Attempt:
             self._why = why if isinstance(why, Lost) else self._why  # so that no heartbeat follows
             return
         if self._why is None or isinstance(why, Lost):
-            self._why = why
-            for report in self.reports.values():
-                report.fenced = self.fenced
+            self._note_why(why)
             self._interruptions += 1
             self._performer.cancel()
+
+    def lose(self, why: Lost) -> None:
+        """Take note that a goal found out that another owner has the mission; its performer ends by that itself."""
+        self._note_why(why)
+
+    def _note_why(self, why: Exception) -> None:
+        self._why = why
+        for report in self.reports.values():
+            report.fenced = self.fenced
 
     @property
     def goes_on(self) -> bool:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 from msgspec import Raw
 
+from contracts.errors import Lost
 from contracts.lifecycle import Status
 from contracts.messages import Goal, GoalStatus, Mission
 from services.executor import resolving, runner
@@ -25,13 +26,20 @@ from services.executor.trying import checked_params, try_goal
 
 
 async def do_goals(attempt: Attempt, executor: Executor) -> Outcome:
-    """Do goals when what they need is done, independent ones side by side, and return what that comes to."""
+    """Do the goals that can be done now, and return what that comes to."""
     plan = attempt.plan
-    if len(plan.mission.goals) == 1 and not plan.done:
+    if len(plan.mission.goals) > 1:
+        await do_side_by_side(attempt, executor)
+    elif not plan.done:
         take_answers(attempt)
         if not plan.questions:
             await do_goal(plan.mission.goals[0], attempt, executor)
-        return runner.ended(plan)
+    return runner.ended(plan)
+
+
+async def do_side_by_side(attempt: Attempt, executor: Executor) -> None:
+    """Do each goal when what it needs is done, until all are, or those that are left wait for answers."""
+    plan = attempt.plan
     at_once = goals_at_once(plan.mission, executor)
     running: dict[asyncio.Task[None], str] = {}
     try:
@@ -48,9 +56,11 @@ async def do_goals(attempt: Attempt, executor: Executor) -> Outcome:
             for task in await over_or_answered(running, attempt.ledger):
                 del running[task]
                 task.result()
+    except Lost as error:
+        attempt.lose(error)  # before the others are ended: they get no time to stop
+        raise
     finally:
         await end_all(running)
-    return runner.ended(plan)
 
 
 async def over_or_answered(running: Iterable[asyncio.Task[None]], ledger: Ledger) -> list[asyncio.Task[None]]:

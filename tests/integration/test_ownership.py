@@ -172,7 +172,7 @@ async def test_an_outcome_waits_for_the_broker_and_finds_the_record_that_was_in_
         await ledger.claim()
         proxy.deaf = True
         with pytest.raises(MaybeStored):
-            await ledger.note("progress")
+            await ledger.mention("progress")
         settling = asyncio.ensure_future(ledger.settle(Outcome(Status.COMPLETED, "ok")))
         proxy.deaf = False
         proxy.cut()

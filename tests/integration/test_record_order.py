@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from contracts import codec, ids, subjects, topology
-from contracts.errors import Lost
+from contracts.errors import Lost, MaybeStored
 from contracts.lifecycle import Status
-from contracts.messages import Goal, Mission, StatusRecord, now
+from contracts.messages import Answer, Goal, GoalStatus, Mission, StatusRecord, now, status_record
+from contracts.questions import ANSWERED
 from missions.nats_server import NatsServer
 from services.executor import attempt
 from services.executor.context import Context
@@ -22,7 +27,7 @@ from services.executor.ledger import Ledger
 from services.executor.loading import load_registry
 from services.executor.registry import goal
 from services.executor.runner import Outcome
-from services.runtime.bus import Bus
+from services.runtime.bus import Bus, PubAck
 from services.runtime.incoming import Incoming
 from services.runtime.metrics import Metrics
 from services.runtime.process import Stop
@@ -30,6 +35,7 @@ from services.runtime.writer import Writer
 from tests.support.broker import Broker, connected, settings_for
 from tests.support.eventually import eventually
 from tests.support.outcomes import assert_legal, shape
+from tests.support.placed import is_alive
 from tests.support.proxy import Proxy
 
 
@@ -97,6 +103,135 @@ async def test_progress_that_waited_for_the_broker_never_follows_the_end_of_its_
         assert last_words(records) == {f"g{number}": "completed" for number in range(3)}
 
 
+async def test_a_goal_that_is_done_waits_for_the_broker_and_does_not_run_again(nats_server: NatsServer) -> None:
+    ran: list[str] = []
+    go = threading.Event()
+
+    @goal("counted")
+    def counted(name: str) -> None:
+        ran.append(name)
+        go.wait(10)
+
+    async with (
+        connected(nats_server.url) as broker,
+        Proxy(nats_server.port) as proxy,
+        executor_behind(proxy, counted) as executor,
+    ):
+        writer = executor.writer = Impatient(executor.bus, topology.MISSIONS, within_s=0.1)
+        goals = [Goal(id=name, kind="counted", params={"name": name}) for name in ("a", "b")]
+        mission_id, item = await work_item(broker, *goals, max_parallel=1)
+        running = asyncio.ensure_future(attempt.run_mission(item, executor))
+        await eventually(lambda: ran)
+        proxy.deaf = True
+        proxy.cut()
+        go.set()
+        await eventually(lambda: writer.given_up, within_s=20)
+        proxy.deaf = False
+        proxy.cut()
+        await running
+        records = await broker.records(mission_id)
+        assert shape(records) == ["active", "active/goal_done", "active/goal_done", "completed"]
+        assert ran == ["a", "b"]
+
+
+class Impatient(Writer):
+    """Counts the records that it could not tell to be stored."""
+
+    given_up = 0
+
+    async def acked(self, *args: Any, **options: Any) -> PubAck:
+        try:
+            return await super().acked(*args, **options)
+        except MaybeStored:
+            self.given_up += 1
+            raise
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="isolation='process' needs Linux")
+async def test_who_learns_from_a_goal_that_the_mission_is_lost_kills_the_others_at_once(
+    nats_server: NatsServer, tmp_path: Path
+) -> None:
+    go = threading.Event()
+
+    @goal("quick")
+    def quick() -> None:
+        go.wait(10)
+
+    async with (
+        connected(nats_server.url) as broker,
+        Proxy(nats_server.port) as proxy,
+        executor_behind(proxy, quick, patient) as executor,
+    ):
+        file = tmp_path / "pid"
+        stays = Goal(id="stays", kind="p.patient", params={"file": str(file)})
+        mission_id, item = await work_item(broker, Goal(id="quick", kind="quick"), stays)
+        running = asyncio.ensure_future(attempt.run_mission(item, executor))
+        owned = await eventually(lambda: executor.leases.get(mission_id))
+        pid = int(await eventually(lambda: file.exists() and file.read_text()))
+        await usurp(broker, mission_id, owned.ledger.head)
+        go.set()
+        await eventually(lambda: owned.fenced)  # so that no heartbeat follows
+        with pytest.raises(Lost):
+            await asyncio.wait_for(running, 15)
+        assert not is_alive(pid)
+
+
+@goal("p.patient", isolation="process", cancel_grace=60)
+def patient(file: str) -> None:
+    Path(file).write_text(str(os.getpid()))
+    while True:
+        time.sleep(1)
+
+
+async def usurp(broker: Broker, mission_id: str, head: int) -> None:
+    """Take a mission over, as another executor would."""
+    record = status_record(
+        event_id=ids.record_id(mission_id, 2, 1),
+        mission_id=mission_id,
+        status=Status.ACTIVE,
+        actor="executor/other",
+        attempt=2,
+    )
+    await broker.missions.write(subjects.status("default", mission_id), codec.encode(record), expected=head)
+
+
+async def test_a_record_in_doubt_that_had_arrived_is_not_written_again_on_top_of_an_answer(
+    nats_server: NatsServer,
+) -> None:
+    async with connected(nats_server.url) as broker, Proxy(nats_server.port) as proxy:
+        bus = await Bus.connect(settings_for(proxy.url), "lossy")
+        mission_id = ids.mission_id("test", "answered")
+        mission = Mission(mission_id=mission_id, goals=(), event_id="e", at=now())
+        ledger = Ledger(bus, Writer(bus, topology.MISSIONS, within_s=0.1), mission, "me", attempt=1, head=0)
+        await ledger.claim()
+        proxy.deaf = True
+        noting = asyncio.ensure_future(ledger.note("goal_done"))
+        subject = subjects.status("default", mission_id)
+        await eventually(lambda: arrived(broker, mission_id, 2))
+        head = await broker.bus.head(topology.MISSIONS, subject)
+        assert head is not None
+        answer = status_record(
+            event_id=f"{mission_id}.answer",
+            mission_id=mission_id,
+            status=Status.ACTIVE,
+            actor="orchestrator",
+            attempt=1,
+            phase=ANSWERED,
+            goal=GoalStatus(id="g1", kind="asks", status=ANSWERED, answer=Answer(key="Well?", value=True)),
+        )
+        await broker.missions.write(subject, codec.encode(answer), expected=head.seq)
+        proxy.deaf = False
+        proxy.cut()
+        await noting
+        await ledger.settle(Outcome(Status.COMPLETED, "ok"))
+        assert shape(await broker.records(mission_id)) == ["active", "active/goal_done", "active/answered", "completed"]
+        await bus.close()
+
+
+async def arrived(broker: Broker, mission_id: str, count: int) -> bool:
+    return len(await broker.records(mission_id)) == count
+
+
 def last_words(records: list[StatusRecord]) -> dict[str, str]:
     """Return the last status of every goal that a record tells."""
     return {record.goal.id: record.goal.status for record in records if record.goal is not None}
@@ -111,7 +246,7 @@ async def test_nothing_is_written_on_top_of_a_record_that_ends_the_attempt(nats_
         await ledger.claim()
         await (ledger.settle(Outcome(Status.COMPLETED, "ok")) if ending == "settle" else ledger.wait(None))
         with pytest.raises(Lost):
-            await ledger.note("progress")
+            await ledger.mention("progress")
         stored = await broker.bus.records(topology.MISSIONS, subjects.status("default", mission.mission_id))
         assert len(stored) == 2
         assert codec.decode_status(stored[-1].data).status is not Status.ACTIVE

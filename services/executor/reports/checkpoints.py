@@ -78,7 +78,7 @@ class Checkpoints:
         waits = pauses(_PATIENCE_S)
         while True:
             try:
-                await self._attempt.ledger.note(runner.CHECKPOINT, goal=goal)
+                await self._attempt.ledger.mention(runner.CHECKPOINT, goal=goal)
             except (MaybeStored, StreamFull) as error:
                 if not await _paused(waits):
                     return error
