@@ -13,7 +13,6 @@ from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Failure, Goal, Mission, StatusRecord
 from services.executor import runner
 from services.executor.executor import Executor
-from services.executor.keeping import keep_finished
 from services.executor.ledger import Ledger
 from services.executor.ownership import Attempt
 from services.executor.registry import Handler
@@ -108,7 +107,7 @@ async def _claim_first(mission: Mission, executor: Executor) -> Claim | None:
         return None
     ledger = _ledger(mission, executor, attempt=1, head=0)
     await ledger.claim()
-    return await _prepared(mission, ledger, Plan(mission), executor)
+    return ledger, Plan(mission)
 
 
 async def _take_over(last: StatusRecord, head: int, mission: Mission, executor: Executor) -> Claim | None:
@@ -124,12 +123,7 @@ async def _take_over(last: StatusRecord, head: int, mission: Mission, executor: 
     phase = runner.RESUMED if last.status is Status.WAITING else runner.RECOVERING
     await ledger.claim(phase)
     log.info("mission_taken_over", phase=phase, mission_id=mission.mission_id, attempt=ledger.attempt, owners_lost=lost)
-    return await _prepared(mission, ledger, runner.resume(mission, records), executor)
-
-
-async def _prepared(mission: Mission, ledger: Ledger, plan: Plan, executor: Executor) -> Claim:
-    await keep_finished(mission, ledger, plan, executor)
-    return ledger, plan
+    return ledger, runner.resume(mission, records)
 
 
 def _end_of_abandoned(last: StatusRecord, lost: int, mission: Mission, executor: Executor) -> Outcome | None:

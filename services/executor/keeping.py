@@ -6,20 +6,18 @@ from collections.abc import Iterable
 
 from contracts import artifacts, codec, subjects, topology
 from contracts.lifecycle import Status
-from contracts.messages import GoalStatus, Mission, StatusRecord
+from contracts.messages import GoalStatus, StatusRecord
 from services.executor import runner
 from services.executor.executor import Executor
-from services.executor.ledger import Ledger
-from services.executor.runner import Plan
+from services.executor.ownership import Attempt
 
 
-async def keep_finished(mission: Mission, ledger: Ledger, plan: Plan, executor: Executor) -> None:
+async def keep_finished(attempt: Attempt, executor: Executor) -> None:
     """Take over the results of goals that finished in the mission before and have not been begun in this one.
 
     What stands in the object store goes with the mission that made it, so a goal that kept something there runs again.
     """
-    if not mission.retry_of:
-        return
+    mission, plan = attempt.mission, attempt.plan
     stored = await executor.bus.records(topology.MISSIONS, subjects.status(mission.queue, mission.retry_of))
     records = [codec.decode_status(item.data) for item in stored]
     before, apart = runner.resume(mission, records), kept_apart(records)
@@ -27,7 +25,7 @@ async def keep_finished(mission: Mission, ledger: Ledger, plan: Plan, executor: 
         if goal.id in before.results and goal.id not in plan.tries and goal.id not in apart:
             result, tries = before.results[goal.id], before.tries[goal.id]
             kept = GoalStatus(id=goal.id, kind=goal.kind, status=Status.COMPLETED, attempt=tries, result=result)
-            await ledger.note(runner.GOAL_DONE, reason=runner.KEPT, goal=kept)
+            await attempt.ledger.note(runner.GOAL_DONE, reason=runner.KEPT, goal=kept)
             plan.results[goal.id], plan.tries[goal.id] = result, tries
 
 

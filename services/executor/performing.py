@@ -16,6 +16,7 @@ from services.executor import resolving, runner
 from services.executor.declaring.limits import Limit
 from services.executor.executor import Executor
 from services.executor.failing import GoalFailed
+from services.executor.keeping import keep_finished
 from services.executor.ledger import Ledger
 from services.executor.ownership import Attempt
 from services.executor.registry import Handler
@@ -28,6 +29,8 @@ from services.executor.trying import checked_params, try_goal
 async def do_goals(attempt: Attempt, executor: Executor) -> Outcome:
     """Do the goals that can be done now, and return what that comes to."""
     plan = attempt.plan
+    if plan.mission.retry_of:
+        await keep_finished(attempt, executor)
     if len(plan.mission.goals) > 1:
         await do_side_by_side(attempt, executor)
     elif not plan.done:

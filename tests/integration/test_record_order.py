@@ -34,7 +34,7 @@ from services.runtime.process import Stop
 from services.runtime.writer import Writer
 from tests.support.broker import Broker, connected, settings_for
 from tests.support.eventually import eventually
-from tests.support.outcomes import assert_legal, shape
+from tests.support.outcomes import ask_to_stop, assert_legal, shape
 from tests.support.placed import is_alive
 from tests.support.proxy import Proxy
 
@@ -226,6 +226,35 @@ async def test_a_record_in_doubt_that_had_arrived_is_not_written_again_on_top_of
         await ledger.settle(Outcome(Status.COMPLETED, "ok"))
         assert shape(await broker.records(mission_id)) == ["active", "active/goal_done", "active/answered", "completed"]
         await bus.close()
+
+
+class Raced(Writer):
+    """Lets somebody ask for a stop just before the first finished goal is written."""
+
+    broker: Broker
+    mission_id = ""
+
+    async def acked(self, subject: str, data: bytes, **options: Any) -> PubAck:
+        if b"goal_done" in data and self.mission_id:
+            mission_id, self.mission_id = self.mission_id, ""
+            await ask_to_stop(self.broker, mission_id)
+        return await super().acked(subject, data, **options)
+
+
+async def test_a_wish_to_cancel_is_heard_while_a_retry_takes_over_what_was_finished(nats_server: NatsServer) -> None:
+    async with (
+        connected(nats_server.url) as broker,
+        Proxy(nats_server.port) as proxy,
+        executor_behind(proxy) as executor,
+    ):
+        goals = [Goal(id="a", kind="echo", params={"text": "a"}), Goal(id="b", kind="fail", needs=("a",))]
+        old, item = await work_item(broker, *goals)
+        await attempt.run_mission(item, executor)
+        writer = executor.writer = Raced(executor.bus, topology.MISSIONS)
+        new, item = await work_item(broker, *goals, retry_of=old)
+        writer.broker, writer.mission_id = broker, new
+        await attempt.run_mission(item, executor)
+        assert shape(await broker.records(new)) == ["active", "active/cancelling", "cancelled/stopped"]
 
 
 async def arrived(broker: Broker, mission_id: str, count: int) -> bool:
