@@ -18,7 +18,7 @@ from contracts.messages import (
     RetryPolicy,
     StatusRecord,
 )
-from contracts.questions import open_questions
+from contracts.questions import ANSWERED, open_questions
 
 _MAX_MESSAGE = 2_000
 _MAX_TYPE = 200
@@ -210,10 +210,13 @@ def _recall(plan: Plan, goal: GoalStatus) -> None:
 
 
 def owners_lost(records: Iterable[StatusRecord]) -> int:
-    """Count the attempts that ended without a word; one that was released, or waits for an answer, does not count."""
+    """Count the attempts that ended without a word; one that was released, or waits for an answer, does not count.
+
+    What the orchestrator says afterwards is no word of the owner's.
+    """
     last: dict[int, bool] = {}
     for record in records:
-        if record.attempt:
+        if record.attempt and record.phase not in {CANCELLING, ANSWERED}:
             last[record.attempt] = record.phase != RELEASED and record.status is not Status.WAITING
     return sum(last.values())
 

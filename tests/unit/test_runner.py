@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from contracts.lifecycle import Status
-from contracts.messages import Failure, Goal, GoalStatus, Mission, RetryPolicy, StatusRecord, now, status_record
+from contracts.messages import Answer, Failure, Goal, GoalStatus, Mission, RetryPolicy, StatusRecord, now, status_record
+from contracts.questions import ANSWERED
 from services.executor import claiming, runner
 from services.executor.runner import Plan
 
@@ -105,6 +106,13 @@ def test_pauses_grow_by_the_factor() -> None:
 def test_an_orderly_release_is_not_a_lost_owner() -> None:
     records = [active(1), active(1, attempt=2), active(2, attempt=2, phase=runner.RELEASED), active(1, attempt=3)]
     assert runner.owners_lost(records) == 2
+
+
+def test_an_owner_that_was_released_is_not_lost_by_what_is_answered_afterwards() -> None:
+    said = GoalStatus(id="a", kind="k", status=ANSWERED, answer=Answer(key="Well?", value=True))
+    records = [active(1), active(2, phase="released"), active(3, phase=ANSWERED, goal=said)]
+    assert runner.owners_lost(records) == 0
+    assert runner.owners_lost([active(1), active(2, phase=ANSWERED, goal=said)]) == 1
 
 
 @pytest.mark.parametrize(
