@@ -57,6 +57,8 @@ async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, e
     finally:
         checkpoints.end()
         uploads.close()
+        if handler.isolation == "process":
+            executor.spool.clear(report.facts.spool)
         del attempt.reports[goal.id]
         if told := report.take():
             attempt.last_words[goal.id] = told
@@ -83,16 +85,17 @@ async def stored(uploads: Uploads) -> None:
 
 def facts_of(goal: Goal, tries: int, attempt: Attempt, executor: Executor) -> Facts:
     """Return what the handler of this try is told."""
+    fence = attempt.ledger.fence
     return Facts(
         mission_id=attempt.mission.mission_id,
         goal_id=goal.id,
         kind=goal.kind,
         attempt=tries,
-        fence=attempt.ledger.fence,
+        fence=fence,
         deadline=attempt.mission.deadline,
         checkpoint=attempt.plan.checkpoints.get(goal.id),
         answers=attempt.plan.answers.get(goal.id, ()),
-        spool=str(executor.spool.folder),
+        spool=executor.spool.place(f"{attempt.mission.mission_id}.{goal.id}.{fence}.{tries}"),
         artifact_bytes=executor.settings.artifact_bytes,
     )
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,13 +14,18 @@ import pytest
 from contracts import codec
 from contracts.lifecycle import Status
 from contracts.messages import ChatEvent, Command, Goal, RetryPolicy
+from services.executor import attempt
 from services.executor.context import Context
+from services.executor.executor import Executor
 from services.executor.registry import goal
+from services.runtime.metrics import Metrics
 from tests.support.broker import Broker, connected
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, eventually_sync
 from tests.support.executing import executing
 from tests.support.orchestrating import orchestrator
 from tests.support.outcomes import run, shape
+from tests.support.placed import registry_of
+from tests.support.work_items import work_item
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="isolation='process' needs Linux")
 
@@ -98,3 +105,33 @@ async def test_a_process_asks_and_another_is_answered(nats_url: str, kind: str, 
 
 async def waits(broker: Broker, mission_id: str) -> bool:
     return any(record.status is Status.WAITING for record in await broker.records(mission_id))
+
+
+@goal("p.dies.copying", isolation="process")
+def dies_copying(ctx: Context, file: str, spool: str) -> None:
+    def end() -> None:
+        eventually_sync(lambda: any(path.stat().st_size for path in Path(spool).iterdir()), within_s=20)
+        os._exit(3)
+
+    threading.Thread(target=end, daemon=True).start()
+    while True:
+        ctx.artifact("large.bin", Path(file))
+
+
+async def test_a_process_that_dies_while_it_copies_an_artifact_leaves_no_file_behind(
+    nats_url: str, tmp_path: Path
+) -> None:
+    large = tmp_path / "large.bin"
+    with large.open("wb") as writing:
+        writing.truncate(50_000_000)
+    async with connected(nats_url) as broker:
+        executor = Executor(
+            broker.bus, registry_of(dies_copying), broker.settings, Metrics("executor"), broker.settings.lease_s
+        )
+        try:
+            params = {"file": str(large), "spool": str(executor.spool.folder)}
+            item = await work_item(broker, Goal(id="g1", kind="p.dies.copying", params=params))
+            await attempt.run_mission(item, executor)
+            assert [path.name for path in executor.spool.folder.iterdir()] == ["lock"]
+        finally:
+            executor.close()

@@ -37,6 +37,7 @@ from tests.support.eventually import eventually
 from tests.support.outcomes import ask_to_stop, assert_legal, shape
 from tests.support.placed import is_alive
 from tests.support.proxy import Proxy
+from tests.support.work_items import work_item
 
 
 @asynccontextmanager
@@ -55,19 +56,10 @@ async def executor_behind(proxy: Proxy, *functions: Any) -> AsyncIterator[Execut
         await bus.close()
 
 
-class Delivery(Incoming):
-    """The first delivery of a work item."""
-
-    def __init__(self, data: bytes, seq: int) -> None:
-        self.subject, self.data, self.headers = "", data, {}
-        self.reply = f"$JS.ACK.MISSIONS.executor-default.1.{seq}.1.1.0"
-
-
-async def work_item(broker: Broker, *goals: Goal, **fields: Any) -> tuple[str, Incoming]:
-    mission_id = await broker.propose(*goals, **fields)
-    stored = await broker.bus.head(topology.MISSIONS, subjects.proposed("default", mission_id))
-    assert stored is not None
-    return mission_id, Delivery(stored.data, stored.seq)
+async def proposed(broker: Broker, *goals: Goal, **fields: Any) -> tuple[str, Incoming]:
+    """Propose a mission; return its id and its work item."""
+    item = await work_item(broker, *goals, **fields)
+    return codec.decode_mission(item.data).mission_id, item
 
 
 async def test_progress_that_waited_for_the_broker_never_follows_the_end_of_its_goal(nats_server: NatsServer) -> None:
@@ -83,7 +75,7 @@ async def test_progress_that_waited_for_the_broker_never_follows_the_end_of_its_
         Proxy(nats_server.port) as proxy,
         executor_behind(proxy, tells) as executor,
     ):
-        mission_id, item = await work_item(broker, *(Goal(id=f"g{number}", kind="tells") for number in range(3)))
+        mission_id, item = await proposed(broker, *(Goal(id=f"g{number}", kind="tells") for number in range(3)))
         running = asyncio.ensure_future(attempt.run_mission(item, executor))
         owned = await eventually(lambda: executor.leases.get(mission_id))
         await eventually(lambda: len(owned.progressed(3)) == 3)
@@ -119,7 +111,7 @@ async def test_a_goal_that_is_done_waits_for_the_broker_and_does_not_run_again(n
     ):
         writer = executor.writer = Impatient(executor.bus, topology.MISSIONS, within_s=0.1)
         goals = [Goal(id=name, kind="counted", params={"name": name}) for name in ("a", "b")]
-        mission_id, item = await work_item(broker, *goals, max_parallel=1)
+        mission_id, item = await proposed(broker, *goals, max_parallel=1)
         running = asyncio.ensure_future(attempt.run_mission(item, executor))
         await eventually(lambda: ran)
         proxy.deaf = True
@@ -164,7 +156,7 @@ async def test_who_learns_from_a_goal_that_the_mission_is_lost_kills_the_others_
     ):
         file = tmp_path / "pid"
         stays = Goal(id="stays", kind="p.patient", params={"file": str(file)})
-        mission_id, item = await work_item(broker, Goal(id="quick", kind="quick"), stays)
+        mission_id, item = await proposed(broker, Goal(id="quick", kind="quick"), stays)
         running = asyncio.ensure_future(attempt.run_mission(item, executor))
         owned = await eventually(lambda: executor.leases.get(mission_id))
         pid = int(await eventually(lambda: file.exists() and file.read_text()))
@@ -248,10 +240,10 @@ async def test_a_wish_to_cancel_is_heard_while_a_retry_takes_over_what_was_finis
         executor_behind(proxy) as executor,
     ):
         goals = [Goal(id="a", kind="echo", params={"text": "a"}), Goal(id="b", kind="fail", needs=("a",))]
-        old, item = await work_item(broker, *goals)
+        old, item = await proposed(broker, *goals)
         await attempt.run_mission(item, executor)
         writer = executor.writer = Raced(executor.bus, topology.MISSIONS)
-        new, item = await work_item(broker, *goals, retry_of=old)
+        new, item = await proposed(broker, *goals, retry_of=old)
         writer.broker, writer.mission_id = broker, new
         await attempt.run_mission(item, executor)
         assert shape(await broker.records(new)) == ["active", "active/cancelling", "cancelled/stopped"]

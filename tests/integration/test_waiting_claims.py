@@ -19,11 +19,11 @@ from services.executor.context import Context
 from services.executor.executor import Executor
 from services.executor.loading import load_registry
 from services.executor.registry import goal
-from services.runtime.incoming import Incoming
 from services.runtime.metrics import Metrics
 from tests.support.broker import Broker, connected
 from tests.support.eventually import eventually, eventually_sync
 from tests.support.outcomes import shape
+from tests.support.work_items import Delivery
 
 QUESTION = Question(key="Well?", text="Well?")
 
@@ -31,14 +31,6 @@ QUESTION = Question(key="Well?", text="Well?")
 @goal("ask")
 def ask(ctx: Context) -> Any:
     return ctx.ask("Well?")
-
-
-class Delivery(Incoming):
-    """A work item as the broker would deliver it, for the n-th time."""
-
-    def __init__(self, data: bytes, seq: int, deliveries: int = 1) -> None:
-        self.subject, self.data, self.headers = "", data, {}
-        self.reply = f"$JS.ACK.MISSIONS.executor-default.{deliveries}.{seq}.1.1.0"
 
 
 class Mine:

@@ -105,15 +105,19 @@ def test_a_file_of_the_spool_is_in_the_spool(tmp_spool: Spool) -> None:
 
 
 def test_only_files_texts_and_bytes_are_kept(tmp_spool: Spool, tmp_path: Path) -> None:
-    folder = str(tmp_spool.folder)
+    place = tmp_spool.place("try-1")
     (tmp_path / "file").write_bytes(b"1234")
     for data in ("1234", b"1234", bytearray(b"1234"), tmp_path / "file"):
-        artifact, file = spool.put(folder, "a.txt", data, None, 4)  # type: ignore[arg-type]  # bytearrays are bytes too
+        artifact, file = spool.put(place, "a.txt", data, None, 4)  # type: ignore[arg-type]  # bytearrays are bytes too
         assert (artifact.size_bytes, tmp_spool.file(file).read_bytes()) == (4, b"1234")
         with pytest.raises(ValueError, match="3 are allowed"):
-            spool.put(folder, "a.txt", data, None, 3)  # type: ignore[arg-type]  # as above
+            spool.put(place, "a.txt", data, None, 3)  # type: ignore[arg-type]  # as above
     for bad, error in ((7, TypeError), (tmp_path, FileNotFoundError), (tmp_path / "none", FileNotFoundError)):
         with pytest.raises(error):
-            spool.put(folder, "a.txt", bad, None, 9)  # type: ignore[arg-type]  # what a handler should not do
+            spool.put(place, "a.txt", bad, None, 9)  # type: ignore[arg-type]  # what a handler should not do
     assert len(list(tmp_spool.folder.iterdir())) == 5
+    tmp_spool.clear(tmp_spool.place("try-10"))
+    assert len(list(tmp_spool.folder.iterdir())) == 5
+    tmp_spool.clear(place)
+    assert [path.name for path in tmp_spool.folder.iterdir()] == ["lock"]
     tmp_spool.close()

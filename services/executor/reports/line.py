@@ -56,7 +56,7 @@ class Facts(Struct, frozen=True, kw_only=True):
     deadline: datetime | None = None
     checkpoint: Any = None  #: what an earlier try saved last
     answers: tuple[Answer, ...] = ()  #: to what earlier tries asked
-    spool: str = ""  #: the folder where artifacts wait to be stored
+    spool: str = ""  #: what the paths begin with where its artifacts wait to be stored
     artifact_bytes: int = 0  #: the largest artifact
 
 

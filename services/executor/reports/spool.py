@@ -43,6 +43,16 @@ class Spool:
             raise ValueError(f"{name!r} is no file of the spool")
         return self.folder / name
 
+    def place(self, of: str) -> str:
+        """Return where a try puts its files: what all their paths begin with. `of` names the try."""
+        return str(self.folder / f"{of}.")
+
+    def clear(self, place: str) -> None:
+        """Remove what a try has left in its place: its process may have been killed while it copied."""
+        for path in self.folder.iterdir():
+            if str(path).startswith(place):
+                path.unlink(missing_ok=True)
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there and of this spool."""
         with contextlib.suppress(ValueError):
@@ -65,8 +75,8 @@ def remove_abandoned(parent: Path) -> None:
             continue
 
 
-def put(folder: str, name: str, data: bytes | str | Path, media_type: str | None, limit: int) -> tuple[Artifact, str]:
-    """Copy what a handler hands over into the spool; return its claim check and the file.
+def put(place: str, name: str, data: bytes | str | Path, media_type: str | None, limit: int) -> tuple[Artifact, str]:
+    """Copy what a handler hands over into its try's place in the spool; return its claim check and the file.
 
     Raises `ContractError` or `ValueError` for what cannot be kept, `OSError` where a file cannot be read or written.
     """
@@ -74,17 +84,16 @@ def put(folder: str, name: str, data: bytes | str | Path, media_type: str | None
     if name == artifacts.RESULT:
         raise ValueError(f"the artifact name {name!r} is kept for large results: choose another")
     media_type = artifacts.check_media_type(media_type, name)
-    if not folder:
+    if not place:
         raise ValueError("artifacts are kept by an executor only: here is none")
-    file = secrets.token_hex(16)
-    target = Path(folder) / file
+    target = Path(place + secrets.token_hex(16))
     try:
         with target.open("xb") as writing:
             size, sha256 = _copied(data, writing, limit, name)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
-    return Artifact(name=name, size_bytes=size, sha256=sha256, media_type=media_type), file
+    return Artifact(name=name, size_bytes=size, sha256=sha256, media_type=media_type), target.name
 
 
 def _copied(data: bytes | str | Path, writing: BinaryIO, limit: int, name: str) -> tuple[int, str]:
