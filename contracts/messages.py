@@ -235,6 +235,7 @@ class KindSpec(Struct, frozen=True, kw_only=True, omit_defaults=True):
     isolation: Line = ""  #: where it runs: `loop`, `thread`, …
     timeout_s: float | None = None  #: of one try, where the kind declares one
     retries: int = 0  #: tries after the first
+    off: Line = ""  #: what to set or install before it can run here; empty: it can
 
 
 class JournalRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):

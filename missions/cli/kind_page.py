@@ -16,7 +16,8 @@ Kind = Mapping[str, Any]
 def row(kind: Kind) -> tuple[str, ...]:
     """Return a kind as a row: its params as they are typed, with their types."""
     phrases = "; ".join(kind.get("phrases", ()))
-    return kind["kind"], kind.get("queue", ""), params_of(kind["params_schema"]), phrases, kind["description"]
+    about = f"(off: {kind['off']}) {kind['description']}" if kind.get("off") else kind["description"]
+    return kind["kind"], kind.get("queue", ""), params_of(kind["params_schema"]), phrases, about
 
 
 def show(kind: Kind) -> None:
@@ -34,6 +35,8 @@ def show(kind: Kind) -> None:
 
 def facts(kind: Kind) -> Iterator[tuple[str, str]]:
     """Yield what its executor does with it, as far as it was announced."""
+    if kind.get("off"):
+        yield "off", kind["off"]
     if kind.get("queue"):
         yield "queue", kind["queue"]
     for phrase in kind.get("phrases", ()):

@@ -55,7 +55,7 @@ async def serve(
             executor.leases.keep(stop),
             executor.leases.tell_progress(stop),
             Watchdog(executor, health, metrics).run(stop),
-            announcing.announce(bus, registry, settings.queues, health, stop),
+            announcing.announce(bus, registry, settings, health, stop),
         ]
         parts += [_consume(queue, executor, health, metrics, stop) for queue in settings.queues]
         if http:

@@ -19,6 +19,7 @@ log = structlog.get_logger()
 MAX_KINDS = 1_000
 MAX_PHRASES_PER_KIND = 20
 _EXAMPLES = {"string": '"some text"', "integer": "1", "number": "1.5", "boolean": "true", "array": "'[1, 2]'"}
+_NO_KINDS = "No goal kind is announced yet: start an executor."
 _ANY_EXAMPLE = "'{\"a\": 1}'"
 
 
@@ -27,7 +28,7 @@ class Kinds(Struct, frozen=True):
 
     queues: dict[str, frozenset[str]] = {}
     phrases: tuple[Phrase, ...] = ()
-    help: str = "No goal kind is announced yet: start an executor."
+    help: str = _NO_KINDS
 
     @classmethod
     def of(cls, specs: Iterable[KindSpec]) -> Kinds:
@@ -38,9 +39,7 @@ class Kinds(Struct, frozen=True):
         for spec in valid:
             queues[spec.kind] = queues.get(spec.kind, frozenset()) | {spec.queue}
             phrases |= {(phrase.kind, phrase.text): phrase for phrase in _phrases(spec)}
-        if not valid:
-            return cls()
-        return cls(queues, tuple(phrases.values()), _help(valid, [f'"{phrase.text}"' for phrase in phrases.values()]))
+        return cls(queues, tuple(phrases.values()), _help([spec for spec in valid if not spec.off], phrases.values()))
 
     def serves(self, queue: str) -> bool | None:
         """Tell whether executors announced themselves on a queue since a day; None where nobody did on any."""
@@ -72,12 +71,14 @@ def _phrases(spec: KindSpec) -> list[Phrase]:
     return found
 
 
-def _help(specs: list[KindSpec], phrases: list[str]) -> str:
+def _help(specs: list[KindSpec], phrases: Iterable[Phrase]) -> str:
     """Say what can be asked: kinds, phrases and an example that works."""
-    names = sorted({spec.kind for spec in specs})
-    lines = [f"You can run: {_listed(names)}."]
-    if phrases:
-        lines.append(f"You can say: {_listed(sorted(phrases), 10)}.")
+    if not specs:
+        return _NO_KINDS
+    names = {spec.kind for spec in specs}
+    lines = [f"You can run: {_listed(sorted(names))}."]
+    if said := sorted(f'"{phrase.text}"' for phrase in phrases if phrase.kind in names):
+        lines.append(f"You can say: {_listed(said, 10)}.")
     example = min(specs, key=lambda spec: (spec.kind != "echo", spec.kind))
     lines.append(f"For example: {_example(example)}")
     return "\n".join(lines)

@@ -43,7 +43,7 @@ async def test_following_prints_the_story_and_exits_by_its_end(nats_url: str, tm
     assert refusal[0].split()[1:] == ["rejected", "not_understood"]
     assert refusal[1:3] == [
         "    Refused: I do not understand that.",
-        "    You can run: command, echo, fail, http.get, http.request, llm, mcp, sleep.",
+        "    You can run: echo, fail, sleep.",
     ]
 
 
