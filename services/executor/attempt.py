@@ -64,8 +64,16 @@ async def settle(attempt: Attempt, outcome: Outcome) -> Outcome:
     try:
         await attempt.ledger.settle(outcome)
     except ContractError:
-        await attempt.ledger.settle(replace(outcome, result=None))
+        await settle_shorter(attempt, outcome)
     return outcome
+
+
+async def settle_shorter(attempt: Attempt, outcome: Outcome) -> None:
+    """Write an outcome that is too large without its result, or even without its goal: a mission has to end."""
+    try:
+        await attempt.ledger.settle(replace(outcome, result=None))
+    except ContractError:
+        await attempt.ledger.settle(replace(outcome, result=None, goal=None))
 
 
 async def perform(attempt: Attempt, executor: Executor) -> Outcome:

@@ -241,3 +241,17 @@ async def test_progress_is_written_a_few_times_a_second_however_many_goals_speak
         assert records[-1].goal is not None
         assert records[-1].goal.progress is not None
         assert records[-1].goal.progress.eta_s
+
+
+async def test_an_artifact_may_be_replaced_as_often_as_one_likes(nats_url: str) -> None:
+    @goal("previews")
+    def previews(ctx: Context) -> str:
+        for _ in range(100):  # named each time, enough of them would fit no record
+            ctx.artifact("preview.txt", b"the same")
+        return "ok"
+
+    async with connected(nats_url) as broker, executing(broker.settings, previews):
+        records = await run(broker, Goal(id="g1", kind="previews"))
+        assert records[-1].result == "ok"
+        assert records[-1].goal is not None
+        assert [artifact.name for artifact in records[-1].goal.artifacts] == ["preview.txt"]

@@ -37,6 +37,18 @@ def test_an_artifact_is_named_until_a_record_holds_it() -> None:
     assert report.take().artifacts == (LATER,)
 
 
+def test_an_artifact_that_is_kept_again_is_named_once_as_it_was_last() -> None:
+    report = Report(FACTS)
+    newer = Artifact(name=ARTIFACT.name, size_bytes=2, sha256="2" * 64)
+    for artifact in (ARTIFACT, LATER, ARTIFACT, newer):
+        report.stored(artifact)
+    told = report.take()
+    assert set(told.artifacts) == {LATER, newer}
+    report.stored(ARTIFACT)
+    report.written(told)
+    assert report.take().artifacts == (ARTIFACT,)
+
+
 def test_lines_alone_are_no_reason_for_a_record() -> None:
     report = Report(FACTS)
     report.tell(Logged(LINE))

@@ -107,7 +107,7 @@ class Report:
         self._lock = threading.Lock()
         self._progress: Progress | None = None
         self._pace = Pace()
-        self._artifacts: list[Artifact] = []
+        self._artifacts: dict[str, Artifact] = {}  #: by name: one that is kept again is named once
         self._log = LogBuffer()
         self.saves = Saves()
         self.grace_s = 0.0  #: how long the handler may take to stop once it was asked to
@@ -138,7 +138,7 @@ class Report:
     def stored(self, artifact: Artifact) -> None:
         """Take note that an artifact is stored whole: from now on a record may name it."""
         with self._lock:
-            self._artifacts.append(artifact)
+            self._artifacts[artifact.name] = artifact
 
     def stop(self) -> None:
         """Ask the handler to stop; what it saves from now on is refused."""
@@ -157,14 +157,16 @@ class Report:
         """
         with self._lock:
             progress, self._progress = self._progress, None
-            told = Told(self._with_eta(progress), tuple(self._artifacts), self._log.take())
+            told = Told(self._with_eta(progress), tuple(self._artifacts.values()), self._log.take())
         self.written_at = monotonic()
         return told
 
     def written(self, told: Told) -> None:
         """Take note that a record holds this."""
         with self._lock:
-            del self._artifacts[: len(told.artifacts)]
+            for artifact in told.artifacts:
+                if self._artifacts.get(artifact.name) == artifact:
+                    del self._artifacts[artifact.name]
 
     def put_back(self, told: Told) -> None:
         """Keep what could not be written for the next record."""
