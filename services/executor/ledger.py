@@ -8,14 +8,14 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from contracts import codec, ids, subjects, topology
-from contracts.errors import ContractError, Lost, MaybeStored, StreamFull
+from contracts import codec, ids, subjects
+from contracts.errors import Lost, MaybeStored, StreamFull
 from contracts.lifecycle import TERMINAL, Status
-from contracts.messages import Answer, Failure, GoalStatus, Mission, StatusRecord, status_record
-from contracts.questions import ANSWERED, ASKING
-from services.executor.runner import CANCELLING, TOO_LATE, Outcome
-from services.runtime.bus import ApiError, Bus
-from services.runtime.incoming import Stored
+from contracts.messages import Failure, GoalStatus, Mission, StatusRecord, status_record
+from contracts.questions import ASKING
+from services.executor.runner import TOO_LATE, Outcome
+from services.executor.standing import Standing
+from services.runtime.bus import Bus
 from services.runtime.writer import Writer
 
 Append = Coroutine[Any, Any, None]
@@ -33,24 +33,17 @@ class Answered(Exception):
     """A question was answered before its mission could be left waiting: it goes on."""
 
 
-class Ledger:
-    """Writes the records of one attempt by compare-and-set. `head` is the sequence of the last record we know."""
+class Ledger(Standing):
+    """Writes the records of one attempt by compare-and-set."""
 
     def __init__(  # noqa: PLR0913 - an attempt is these
         self, bus: Bus, writer: Writer, mission: Mission, actor: str, *, attempt: int, head: int, first: int = 0
     ) -> None:
-        self.attempt = attempt
-        self.head = head
+        super().__init__(bus, subjects.status(mission.queue, mission.mission_id), attempt=attempt, head=head)
         self.fence = 0
-        self.cancel_reason = ""
-        self.answers: list[tuple[str, Answer]] = []  #: by goal id, which came while we are the owner
-        self.on_answer: Callable[[], object] = lambda: None
-        self._doubtful: set[bytes] = set()  #: what was written and may stand, for all we know
-        self._bus = bus
         self._writer = writer
         self._mission = mission
         self._actor = actor
-        self._subject = subjects.status(mission.queue, mission.mission_id)
         self._number = first
         self._over = False  #: the record that ends this attempt is written
         self._turn = asyncio.Lock()
@@ -127,9 +120,7 @@ class Ledger:
         if self._turn.locked():  # the write under way finds out by itself, and may take long
             return
         async with self._turn:
-            head = await self._read_head()
-            if head is not None and head.seq != self.head and head.data not in self._doubtful:
-                await self._catch_up()
+            await self._look_at_head()
 
     async def _append(self, record: StatusRecord) -> None:
         data = codec.encode(self._late(record))
@@ -161,55 +152,6 @@ class Ledger:
             raise Cancelling(self.cancel_reason)
         if self.answers and status is Status.WAITING:
             raise Answered
-
-    async def _stand_on_head(self) -> None:
-        """Go on from what stands now; raises `Lost` where that makes somebody else the owner."""
-        head = await self._read_head()
-        if head is None or head.seq <= self.head:
-            raise Lost(self._subject)
-        if not self._is_ours(head):
-            await self._catch_up()
-
-    def _is_ours(self, stored: Stored) -> bool:
-        """Tell a record of ours that had arrived without anybody's word, and stand on it."""
-        if stored.data not in self._doubtful:
-            return False
-        self._doubtful.discard(stored.data)
-        self.head = stored.seq
-        return True
-
-    async def _read_head(self) -> Stored | None:
-        try:
-            return await self._bus.head(topology.MISSIONS, self._subject)
-        except ApiError as error:
-            raise MaybeStored(f"cannot read the head of {self._subject}: {error}") from error
-
-    async def _catch_up(self) -> None:
-        """Read what others wrote on top of our line."""
-        try:
-            following = await self._bus.records(topology.MISSIONS, self._subject, after=self.head)
-        except ApiError as error:
-            raise MaybeStored(f"cannot read the records of {self._subject}: {error}") from error
-        for stored in following:
-            if not self._is_ours(stored):
-                self._accept(stored)
-
-    def _accept(self, stored: Stored) -> None:
-        """Stand on a record that is not ours: only the orchestrator's words to our own attempt leave us the owner."""
-        try:
-            record = codec.decode_status(stored.data)
-        except ContractError:
-            record = None
-        if record is None or record.attempt != self.attempt or record.status is not Status.ACTIVE:
-            raise Lost(self._subject, head_event_id=codec.event_id_of(stored.data), head_seq=stored.seq)
-        if record.phase == CANCELLING:
-            self.cancel_reason = record.reason or "user"
-        elif record.phase == ANSWERED and record.goal is not None and record.goal.answer is not None:
-            self.answers.append((record.goal.id, record.goal.answer))
-            self.on_answer()
-        else:
-            raise Lost(self._subject, head_event_id=record.event_id, head_seq=stored.seq)
-        self.head = stored.seq
 
     def _record(
         self,
