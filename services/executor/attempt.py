@@ -10,7 +10,7 @@ from structlog.contextvars import bind_contextvars
 from contracts import codec
 from contracts.errors import ContractError
 from contracts.lifecycle import Status
-from contracts.messages import Mission
+from contracts.messages import Failure, Mission
 from services.executor import claiming, performing, runner
 from services.executor.executor import Executor
 from services.executor.ledger import Answered, Cancelling
@@ -57,7 +57,7 @@ async def settle(attempt: Attempt, outcome: Outcome) -> Outcome:
         try:
             await attempt.ledger.wait(outcome.goal)
         except Cancelling as wish:
-            return await settle(attempt, stopped(wish.reason))
+            return await settle(attempt, stopped(wish.reason, wish.error))
         return outcome
     if phase := attempt.phase_of(outcome):
         outcome = replace(outcome, phase=phase)
@@ -81,7 +81,7 @@ async def perform(attempt: Attempt, executor: Executor) -> Outcome:
     try:
         return await attempt.interruptible(before_deadline(attempt, executor))
     except Cancelling as wish:
-        return stopped(wish.reason)
+        return stopped(wish.reason, wish.error)
     except Released:
         await attempt.ledger.mention(runner.RELEASED, reason="executor_stopping")
         raise
@@ -109,11 +109,10 @@ def seconds_left(mission: Mission) -> float | None:
     return None if mission.deadline is None else max(0.0, mission.deadline.timestamp() - claiming.wall_clock())
 
 
-def stopped(reason: str) -> Outcome:
+def stopped(reason: str, error: Failure | None = None) -> Outcome:
     """Return the outcome of a mission that was asked to stop: a deadline is a failure, never a cancel."""
-    if reason == runner.DEADLINE_EXCEEDED:
-        return Outcome(Status.FAILED, reason)
-    return Outcome(Status.CANCELLED, reason)
+    status = Status.FAILED if reason == runner.DEADLINE_EXCEEDED else Status.CANCELLED
+    return Outcome(status, reason, error=error)
 
 
 def release_all(executor: Executor) -> None:

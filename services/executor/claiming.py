@@ -131,7 +131,7 @@ def _end_of_abandoned(last: StatusRecord, lost: int, mission: Mission, executor:
     if last.phase == runner.CANCELLING:
         reason = last.reason or runner.USER
         status = Status.FAILED if reason == runner.DEADLINE_EXCEEDED else Status.CANCELLED
-        return Outcome(status, reason)
+        return Outcome(status, reason, error=last.error)
     if lost >= executor.settings.max_owners:
         message = f"{lost} owners ended while they ran it"
         return Outcome(Status.FAILED, runner.POISON, error=Failure(type="Poison", message=message))

@@ -112,7 +112,7 @@ class Leases:
         except (MissionsError, ApiError) as error:
             log.warning("heartbeat_blind", mission_id=attempt.mission.mission_id, error=str(error))
         if attempt.ledger.cancel_reason:
-            attempt.interrupt(Cancelling(attempt.ledger.cancel_reason))
+            attempt.interrupt(Cancelling(attempt.ledger.cancel_reason, attempt.ledger.cancel_error))
 
     async def _write_progress(self, attempt: Attempt) -> None:
         for report in attempt.progressed(_GOALS_AT_ONCE):

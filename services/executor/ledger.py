@@ -24,9 +24,10 @@ Append = Coroutine[Any, Any, None]
 class Cancelling(Exception):
     """The orchestrator asked this attempt to stop; the fence still holds."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, error: Failure | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.error = error
 
 
 class Answered(Exception):
@@ -149,7 +150,7 @@ class Ledger(Standing):
         if self._over:
             raise Lost(self._subject, head_seq=self.head)
         if self.cancel_reason and status not in TERMINAL:
-            raise Cancelling(self.cancel_reason)
+            raise Cancelling(self.cancel_reason, self.cancel_error)
         if self.answers and status is Status.WAITING:
             raise Answered
 

@@ -75,6 +75,7 @@ class Handler:
             return self.params.model_validate(params)
         except ValidationError as error:
             problems = [item for item in error.errors() if not _is_pending(item, pending)]
+            problems.sort(key=lambda item: item["type"] != "extra_forbidden")  # a misspelt name explains a missing one
             if problems:
                 raise BadParams(f"goal kind {self.kind}: {self._explain(problems[0])}") from None
         except Exception as error:  # a validator of the user's

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contracts import codec, topology
 from contracts.errors import ContractError, Lost, MaybeStored
 from contracts.lifecycle import Status
-from contracts.messages import Answer
+from contracts.messages import Answer, Failure
 from contracts.questions import ANSWERED
 from services.executor.runner import CANCELLING
 from services.runtime.bus import ApiError, Bus
@@ -21,6 +21,7 @@ class Standing:
         self.attempt = attempt
         self.head = head
         self.cancel_reason = ""
+        self.cancel_error: Failure | None = None  #: what was said with it
         self.answers: list[tuple[str, Answer]] = []  #: by goal id, which came while we are the owner
         self.on_answer: Callable[[], object] = lambda: None
         self._doubtful: set[bytes] = set()  #: what was written and may stand, for all we know
@@ -74,7 +75,7 @@ class Standing:
         if record is None or record.attempt != self.attempt or record.status is not Status.ACTIVE:
             raise Lost(self._subject, head_event_id=codec.event_id_of(stored.data), head_seq=stored.seq)
         if record.phase == CANCELLING:
-            self.cancel_reason = record.reason or "user"
+            self.cancel_reason, self.cancel_error = record.reason or "user", record.error
         elif record.phase == ANSWERED and record.goal is not None and record.goal.answer is not None:
             self.answers.append((record.goal.id, record.goal.answer))
             self.on_answer()

@@ -64,7 +64,6 @@ def step(command: Command, head: StatusRecord | None, *, causation_id: str) -> S
 
 def _final(command: Command, ending: Ending, head: StatusRecord | None, causation_id: str) -> StatusRecord:
     attempt = head.attempt if head else 0
-    said = command.reason if command.kind == "cancel" else ""
     return status_record(
         event_id=_event_id(command, attempt),
         mission_id=command.mission_id,
@@ -72,7 +71,7 @@ def _final(command: Command, ending: Ending, head: StatusRecord | None, causatio
         actor=ACTOR,
         reason=ending.reason,
         attempt=attempt,
-        error=Failure(type=ending.failure, message=said or ending.message),
+        error=_why(command, ending),
         causation_id=causation_id,
     )
 
@@ -86,8 +85,15 @@ def _cancelling(command: Command, ending: Ending, head: StatusRecord, causation_
         phase=CANCELLING,
         reason=ending.reason,
         attempt=head.attempt,
+        error=_why(command, ending),
         causation_id=causation_id,
     )
+
+
+def _why(command: Command, ending: Ending) -> Failure:
+    """Return the error of the outcome: what was said with a cancel, where something was."""
+    said = command.reason if command.kind == "cancel" else ""
+    return Failure(type=ending.failure, message=said or ending.message)
 
 
 def _event_id(command: Command, attempt: int) -> str:

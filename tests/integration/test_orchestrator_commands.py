@@ -9,11 +9,12 @@ import pytest
 
 from contracts import headers as names
 from contracts import ids, subjects
-from contracts.lifecycle import Status
-from contracts.messages import ChatEvent, Command, Mission
+from contracts.lifecycle import TERMINAL, Status
+from contracts.messages import ChatEvent, Command, Failure, Mission
 from contracts.topology import MISSIONS, SCHEDULES
 from services.runtime.incoming import Incoming
 from tests.support.eventually import eventually
+from tests.support.executing import executing
 from tests.support.orchestrating import Broker, broker, orchestrator
 
 
@@ -126,3 +127,20 @@ async def test_a_repeat_does_not_move_the_deadline(running: Broker) -> None:
     await eventually(running.consumed)
     assert await running.wait_for(SCHEDULES, schedule) == first
     assert await running.count(MISSIONS) == 1
+
+
+async def test_what_is_said_with_a_cancel_stands_in_the_outcome_of_a_mission_that_ran(nats_url: str) -> None:
+    async with broker(nats_url) as nats, orchestrator(nats.settings), executing(nats.settings):
+        await nats.say(ChatEvent(id="e", conversation="ops", text="/run sleep seconds=600"))
+        mission = await nats.proposal("ops", "e")
+        await eventually(lambda: nats.statuses(mission))
+        await nats.say(f"/cancel {mission.mission_id} wrong numbers".encode(), subject="chat.events.ops")
+        await eventually(lambda: _is_over(nats, mission))
+        outcome = (await nats.statuses(mission))[-1]
+        assert (outcome.status, outcome.reason, outcome.phase) == (Status.CANCELLED, "user", "stopped")
+        assert outcome.error == Failure(type="Cancelled", message="wrong numbers")
+        assert "wrong numbers" in (await nats.reply(mission, "error")).text
+
+
+async def _is_over(nats: Broker, mission: Mission) -> bool:
+    return (await nats.statuses(mission))[-1].status in TERMINAL
