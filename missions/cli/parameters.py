@@ -62,6 +62,8 @@ class Moment(click.ParamType[str]):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         ago = _AGO.fullmatch(value)
         if ago is None:
+            if not value[:1].isdigit() or " " in value:
+                self.fail(f"{value!r} is no time: write 2d for two days ago, or 2026-01-31T14:03:00Z.", param, ctx)
             return value
         try:
             moment = datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})

@@ -243,7 +243,7 @@ class Answers:
         """Return the id that a prefix stands for; a full id may be one that is still to come."""
         found = self._find(name)
         if found is None and not is_mission_id(name):
-            raise NotFound(f"no mission {name[:64]!r} is known here")
+            raise query.unknown(name)
         return found.mission_id if found else name
 
     def _is_over(self, name: str) -> bool:

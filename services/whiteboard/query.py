@@ -78,6 +78,12 @@ def page_of(rows: list[tuple[int, msgspec.Raw]], limit: int, seq: int) -> Page:
     return Page([view for _, view in rows[:limit]], following, seq)
 
 
+def unknown(text: str) -> NotFound:
+    """Return the error that there is no mission of this id or prefix."""
+    hint = "" if len(text) >= SHORTEST_PREFIX else f"; give at least {SHORTEST_PREFIX} characters of its id"
+    return NotFound(f"no mission {text[:64]!r} is known here{hint}")
+
+
 def mission(connection: sqlite3.Connection, text: str) -> Found:
     """Return the mission of this id, or of this prefix if only one has it; raises `NotFound` or `BadParameter`."""
     select = "SELECT mission_id, first_seq, seq, status, view FROM missions JOIN views USING (first_seq) WHERE "
@@ -86,7 +92,7 @@ def mission(connection: sqlite3.Connection, text: str) -> Found:
         beginning = "mission_id >= ? AND mission_id < ? LIMIT 2"
         rows = connection.execute(select + beginning, (text, text + "\x7f")).fetchall()
     if not rows:
-        raise NotFound(f"no mission {text[:64]!r} is known here")
+        raise unknown(text)
     if len(rows) > 1:
         hint = f"Give more of it: {rows[0][0]}, {rows[1][0]}, …"
         raise BadParameter(f"{text!r} begins more than one mission id", hint)
