@@ -26,6 +26,7 @@ from missions.testing.portal import run_apart
 _HOST = "127.0.0.1"
 _LOOK_S = 0.1
 _SOMEBODY_WITHIN_S = 5.0
+_NOT_OURS = "the disks belong to the deployment that was joined: use the backend process or containers"
 
 
 class Attached:
@@ -37,6 +38,8 @@ class Attached:
     def __init__(
         self, wanted: Wanted, *, nats_url: str, whiteboard_url: str | None = None, orchestrator: bool = False
     ) -> None:
+        if wanted.disks:
+            raise Unsupported(_NOT_OURS)
         self.nats_url = nats_url
         self.whiteboard_url = whiteboard_url
         self.queue = new_token()
@@ -104,6 +107,14 @@ class Attached:
 
     def heal(self, name: str) -> None:
         """Do nothing: nothing was cut off."""
+
+    def fill_disk(self, name: str) -> None:
+        """Refuse: what keeps something is somebody else's."""
+        raise Unsupported(_NOT_OURS)
+
+    def free_disk(self, name: str) -> None:
+        """Refuse: nothing was filled."""
+        raise Unsupported(_NOT_OURS)
 
     def journal(self, into: Path) -> Path:
         """Refuse: the journal belongs to somebody else's whiteboard."""

@@ -15,6 +15,9 @@ BackendName = Literal["process", "containers", "attach"]
 QUICK = {"MISSIONS_LEASE_S": "2", "MISSIONS_STOP_GRACE_S": "0.5", "MISSIONS_LOG_FORMAT": "json"}
 READY_WITHIN_S = 60.0
 TAIL_BYTES = 4_096
+#: Whose disk can be bounded, and so filled: the parts that keep something.
+KEEPERS = ("nats", "whiteboard")
+BALLAST = "ballast"  #: the file that fills a disk
 
 
 class Unsupported(SetupError):
@@ -28,6 +31,7 @@ class Wanted:
     goals: tuple[str, ...] = ()
     executors: int = 1
     env: Mapping[str, str | None] = field(default_factory=dict)
+    disks: Mapping[str, int] = field(default_factory=dict)  #: whose disk is bounded, and to how many MiB
 
     @property
     def environment(self) -> dict[str, str | None]:
@@ -67,5 +71,14 @@ class Backend(Protocol):
     def resume(self, name: str) -> None: ...
     def partition(self, name: str) -> None: ...
     def heal(self, name: str) -> None: ...
+    def fill_disk(self, name: str) -> None: ...
+    def free_disk(self, name: str) -> None: ...
     def journal(self, into: Path) -> Path:
         """Return a folder with the whiteboard's journal, copied into `into` where it is not on this machine."""
+
+
+def unbounded(name: str) -> Unsupported:
+    """Return why a disk cannot be filled: what bounds it is the machine."""
+    if name not in KEEPERS:
+        return Unsupported(f"{name} keeps nothing on a disk; {' and '.join(KEEPERS)} do")
+    return Unsupported(f'nothing bounds the disk of {name}: ask for it before the start, with_disk("{name}")')

@@ -19,6 +19,7 @@ from contracts.subjects import DEFAULT_QUEUE
 from missions import __version__
 from missions.nats_config import render_config
 from missions.testing.backend import Unsupported, Wanted
+from missions.testing.container_disks import Disks
 from missions.testing.container_part import Part
 
 #: The environment wins over these, and `with_images(…)` over the environment.
@@ -44,6 +45,7 @@ class Containers:
         self._nats_image = nats_image or os.environ.get(*NATS_IMAGE)
         self._network: Network | None = None
         self._parts: dict[str, Part] = {}
+        self._disks: Disks | None = None
 
     @property
     def nats_url(self) -> str:
@@ -64,6 +66,8 @@ class Containers:
         """Start all side by side and return when every one is ready; raises `SetupError`."""
         try:
             self._network = Network().create()
+            self._disks = Disks(self._nats_image, self._wanted.disks)
+            self._disks.start()
             self._parts = {name: self._part(name) for name in self.names}
             _together(self._parts.values(), Part.start)
             _together(self._parts.values(), Part.await_ready)
@@ -74,6 +78,8 @@ class Containers:
         """Remove the containers, then their network."""
         if self._parts:
             _together(self._parts.values(), Part.remove)
+        if self._disks is not None:
+            self._disks.remove()
         if self._network is not None:
             with suppress(DockerException):
                 self._network.remove()
@@ -111,12 +117,26 @@ class Containers:
         for part in self._parts.values() if name == "nats" else [self._parts[name]]:
             part.await_ready()
 
+    def fill_disk(self, name: str) -> None:
+        """Leave no room on the disk of a part; raises `Unsupported` where nothing bounds it."""
+        self._started_disks.fill(name)
+
+    def free_disk(self, name: str) -> None:
+        """Give the room back."""
+        self._started_disks.free(name)
+
     def journal(self, into: Path) -> Path:
         """Copy the journal out of its container."""
         chunks, _ = self._parts["whiteboard"].wrapped.get_archive(f"{_DATA}/journal")
         with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as archive:
             archive.extractall(into, filter="data")
         return into / "journal"
+
+    @property
+    def _started_disks(self) -> Disks:
+        if self._disks is None:
+            raise Unsupported("the stack is not started")
+        return self._disks
 
     def _joined(self) -> Any:
         if self._network is None:
@@ -139,6 +159,7 @@ class Containers:
             if service == "executor":
                 for file, place in self._goals.items():
                     part.container.with_copy_into_container(_checked(Path(file)), place)
+        self._started_disks.join(name, part.container, _DATA)
         part.container.with_network(self._network).with_network_aliases(name)
         return part
 

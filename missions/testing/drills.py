@@ -26,6 +26,7 @@ class Drills(ABC):
 
     def __init__(self) -> None:
         self._hurt: dict[str, Callable[[str], None]] = {}  #: what is broken now, and what mends it
+        self._full: set[str] = set()  #: whose disk is full now
 
     @property
     @abstractmethod
@@ -105,8 +106,22 @@ class Drills(ABC):
         self.backend.heal(self._checked(name))
         self._hurt.pop(name, None)
 
+    def fill_disk(self, name: str) -> None:
+        """Leave no room on the disk of `nats` or `whiteboard`; raises `Unsupported` where no `with_disk` bounds it."""
+        self.backend.fill_disk(self._checked(name))
+        self._full.add(name)
+
+    def free_disk(self, name: str) -> None:
+        """Give the room back. The broker writes again only after `restart("nats")`; the whiteboard does by itself."""
+        self.backend.free_disk(self._checked(name))
+        self._full.discard(name)
+
     def mend(self) -> None:
-        """Bring back all that was killed, frozen or cut off, as the plugin does after each test."""
+        """Bring back all that was killed, frozen, cut off or filled, as the plugin does after each test."""
+        for name in sorted(self._full):
+            self.free_disk(name)
+            if name == "nats":
+                self._hurt[name] = self.backend.restart
         for name, cure in list(self._hurt.items()):
             cure(name)
             self._hurt.pop(name, None)

@@ -9,7 +9,11 @@ from pathlib import Path
 
 from contracts.subjects import DEFAULT_QUEUE
 from missions.stack import Stack
-from missions.testing.backend import TAIL_BYTES, Unsupported, Wanted
+from missions.testing.backend import TAIL_BYTES, Unsupported, Wanted, unbounded
+from missions.testing.small_disk import SmallDisk
+
+#: What is on the bounded disk of a part, below the stack's directory; the whiteboard's index stays beside it.
+_KEPT_IN = {"nats": "nats", "whiteboard": "journal"}
 
 
 class Processes:
@@ -27,6 +31,7 @@ class Processes:
             env=wanted.environment,
             on_event=lambda *_, **__: None,  # a fault that a test ordered is no news
         )
+        self._disks = {name: SmallDisk(self._folder / _KEPT_IN[name], mb) for name, mb in wanted.disks.items()}
         self.names = ["nats", "orchestrator", "whiteboard", *wanted.executor_names]
 
     @property
@@ -46,11 +51,17 @@ class Processes:
 
     def start(self) -> None:
         """Start everything and return when every service is ready; raises `SetupError`."""
+        for disk in self._disks.values():
+            disk.mount()
         self._stack.start()
 
     def stop(self) -> None:
         """End everything, and forget it."""
-        self._stack.stop()
+        try:
+            self._stack.stop()
+        finally:
+            for disk in self._disks.values():
+                disk.unmount()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def log(self, name: str) -> str:
@@ -82,6 +93,19 @@ class Processes:
     def heal(self, name: str) -> None:
         """Do nothing: nothing was cut off."""
 
+    def fill_disk(self, name: str) -> None:
+        """Leave no room on the disk of a part; raises `Unsupported` where nothing bounds it."""
+        self._disk(name).fill()
+
+    def free_disk(self, name: str) -> None:
+        """Give the room back."""
+        self._disk(name).free()
+
     def journal(self, into: Path) -> Path:
         """Return where the journal is."""
         return self._stack.journal.parent
+
+    def _disk(self, name: str) -> SmallDisk:
+        if name not in self._disks:
+            raise unbounded(name)
+        return self._disks[name]

@@ -13,7 +13,7 @@ from contracts import topology
 from contracts.errors import MissionsError, SetupError
 from missions.client import Client, EventFields
 from missions.testing import evidence
-from missions.testing.backend import Backend, BackendName, Wanted
+from missions.testing.backend import KEEPERS, Backend, BackendName, Unsupported, Wanted
 from missions.testing.client import MissionsClient
 from missions.testing.drills import Drills
 from missions.testing.local_executor import LocalExecutor
@@ -74,6 +74,16 @@ class MissionStack(Drills):
         self._wanted = replace(self._wanted, env={**self._wanted.env, **variables})
         return self
 
+    def with_disk(self, name: str, mb: int = 32) -> Self:
+        """Give `nats` or `whiteboard` a disk of so many MiB, for `fill_disk`; it is memory, and goes with the stack.
+
+        The backend `process` needs Linux and root for it, and says so at the start.
+        """
+        if name not in KEEPERS:
+            raise Unsupported(f"{name} keeps nothing on a disk; {' and '.join(KEEPERS)} do")
+        self._wanted = replace(self._wanted, disks={**self._wanted.disks, name: mb})
+        return self
+
     def with_images(self, *, missions: str | None = None, nats: str | None = None) -> Self:
         """Run other images than the pinned ones; only the backend `containers` has any."""
         named = {"missions_image": missions, "nats_image": nats}
@@ -126,6 +136,7 @@ class MissionStack(Drills):
         if self._running is not None:
             running, self._running = self._running, None
             self._hurt.clear()
+            self._full.clear()
             running.end()
 
     def client(self) -> Client:

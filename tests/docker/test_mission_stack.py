@@ -9,6 +9,7 @@ import pytest
 from contracts.errors import SetupError
 from missions.testing import MissionStack
 from tests.support.conformance import KIT_GOALS, OwnConformance
+from tests.support.full_disks import FullDisks
 
 pytestmark = pytest.mark.timeout(900)  # the first one builds the image
 
@@ -17,6 +18,13 @@ pytestmark = pytest.mark.timeout(900)  # the first one builds the image
 def containers(missions_image: str) -> Iterator[MissionStack]:
     with MissionStack(KIT_GOALS, backend="containers").with_images(missions=missions_image) as stack:
         yield stack
+
+
+@pytest.fixture(scope="module")
+def small_disks(missions_image: str) -> Iterator[MissionStack]:
+    stack = MissionStack(backend="containers").with_images(missions=missions_image)
+    with stack.with_disk("nats").with_disk("whiteboard") as started:
+        yield started
 
 
 class TestContainers(OwnConformance):
@@ -41,6 +49,12 @@ class TestContainers(OwnConformance):
             stack.restart(name)
         assert (stack.nats_url, stack.whiteboard_url, stack.orchestrator_url) == before
         assert stack.run("/run echo text=hi").result == "hi"
+
+
+class TestFullDisks(FullDisks):
+    @pytest.fixture
+    def stack(self, small_disks: MissionStack) -> MissionStack:
+        return small_disks
 
 
 def test_an_image_that_is_nowhere_is_told_how_to_build() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from missions.nats_server import NatsServer
 from missions.readiness import NotReady
 from missions.testing import MissionStack, Unsupported
 from tests.support.conformance import KIT_GOALS, Conformance, OwnConformance
+from tests.support.full_disks import FullDisks
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -21,6 +23,17 @@ def processes() -> Iterator[MissionStack]:
         yield stack
 
 
+@pytest.fixture(scope="module")
+def small_disks() -> Iterator[MissionStack]:
+    stack = MissionStack().with_disk("nats").with_disk("whiteboard")
+    try:
+        stack.start()
+    except Unsupported as error:
+        pytest.skip(str(error))
+    yield stack
+    stack.stop()
+
+
 class TestProcesses(OwnConformance):
     @pytest.fixture
     def stack(self, processes: MissionStack) -> MissionStack:
@@ -29,6 +42,16 @@ class TestProcesses(OwnConformance):
     def test_a_process_cannot_be_cut_off(self, stack: MissionStack) -> None:
         with pytest.raises(Unsupported, match="containers"):
             stack.partition("executor")
+
+    def test_a_disk_that_nothing_bounds_is_not_filled(self, stack: MissionStack) -> None:
+        with pytest.raises(Unsupported, match=r'with_disk\("whiteboard"\)'):
+            stack.fill_disk("whiteboard")
+
+
+class TestFullDisks(FullDisks):
+    @pytest.fixture
+    def stack(self, small_disks: MissionStack) -> MissionStack:
+        return small_disks
 
 
 @pytest.mark.parametrize("reads", ["whiteboard", "broker"])
@@ -61,6 +84,28 @@ def test_what_was_attached_takes_its_queue_away_again(processes: MissionStack) -
         notes = Exception()
         talk.explain(notes)
     assert not [note for note in notes.__notes__ if durable in note]
+
+
+def test_the_disks_of_a_deployment_that_was_joined_are_left_alone(processes: MissionStack) -> None:
+    with pytest.raises(Unsupported, match="joined"):
+        MissionStack.attach(processes.nats_url).with_disk("nats").start()
+    with MissionStack.attach(processes.nats_url) as stack, pytest.raises(Unsupported, match="joined"):
+        stack.fill_disk("executor")
+
+
+def test_a_small_disk_goes_with_its_stack_even_when_that_does_not_start() -> None:
+    before = mounts()
+    stack = MissionStack().with_disk("nats").with_disk("whiteboard").with_env(MISSIONS_NO_SUCH_SETTING="1")
+    with pytest.raises(SetupError):  # `Unsupported` where this may not mount
+        stack.start()
+    assert mounts() == before
+
+
+def mounts() -> set[str]:
+    """Return what small disks are mounted."""
+    table = Path("/proc/self/mounts")
+    lines = table.read_text().splitlines() if table.exists() else []
+    return {line for line in lines if line.startswith("missions ")}
 
 
 def test_a_start_that_fails_shows_the_logs_and_leaves_nothing() -> None:
