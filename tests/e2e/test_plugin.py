@@ -228,8 +228,17 @@ def test_a_failing_drill_says_what_the_page_shows(project: Project) -> None:
 def test_the_tests_of_the_page_pass(project: Project) -> None:
     for block in blocks(PAGE, "python"):
         name = block.text.partition("\n")[0].removeprefix("# ")
-        if name != "test_drill.py":
+        if name not in {"test_drill.py", "test_full_disk.py"}:
             project.write(name.replace("with_block", "test_with_block"), block.text)
     code, said = project.pytest("-q")
     assert code == 0, said
     assert "3 passed" in said
+
+
+def test_the_full_disk_of_the_page_passes(project: Project) -> None:
+    (drill,) = [block.text for block in blocks(PAGE, "python") if block.text.startswith("# test_full_disk.py")]
+    project.write("test_full_disk.py", drill)
+    code, said = project.pytest("-q")
+    if "CAP_SYS_ADMIN" in said:
+        pytest.skip("small disks for processes need root")
+    assert code == 0, said
