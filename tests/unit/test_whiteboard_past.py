@@ -92,6 +92,7 @@ def shown(views: Sequence[object]) -> list[bytes]:
     return [bytes(view) if isinstance(view, msgspec.Raw) else msgspec.json.encode(view) for view in views]
 
 
+@pytest.mark.timeout(120)  # each example syncs a journal
 @settings(max_examples=30, deadline=None)
 @given(HISTORIES, filters(), st.data())
 def test_a_page_of_the_past_is_the_fold_of_the_first_lines(
@@ -106,6 +107,7 @@ def test_a_page_of_the_past_is_the_fold_of_the_first_lines(
         assert page.following == (expected[wanted.limit - 1].first_seq if len(expected) > wanted.limit else None)
 
 
+@pytest.mark.timeout(120)  # each example syncs a journal
 @settings(max_examples=30, deadline=None)
 @given(HISTORIES, filters(), st.booleans(), st.integers(0, 20), st.integers(10, 40))
 def test_a_page_holds_what_every_filter_lets_through(
@@ -119,6 +121,7 @@ def test_a_page_holds_what_every_filter_lets_through(
         assert shown(page.items) == shown(expected[: wanted.limit])
 
 
+@pytest.mark.timeout(120)  # each example syncs a journal
 @settings(max_examples=25, deadline=None)
 @given(HISTORIES, st.data())
 def test_one_mission_of_the_past_is_the_fold_of_its_first_lines(
@@ -131,6 +134,7 @@ def test_one_mission_of_the_past_is_the_fold_of_its_first_lines(
             assert past.view(mission_id(number), at) == expected.get(mission_id(number))
 
 
+@pytest.mark.timeout(120)  # each example syncs a journal
 @settings(max_examples=25, deadline=None)
 @given(HISTORIES, st.data())
 def test_a_diff_is_the_difference_of_two_folds_told_once(
@@ -156,6 +160,7 @@ def test_a_diff_is_the_difference_of_two_folds_told_once(
         assert {change.mission_id: change for change in found} == expected
 
 
+@pytest.mark.timeout(120)  # each example syncs a journal
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=30), st.integers(0, 45), st.booleans())
 def test_a_time_stands_for_the_first_sequence_that_is_not_before_it_however_the_clock_jumps(

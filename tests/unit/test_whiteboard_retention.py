@@ -68,6 +68,7 @@ def caught_up(journal: Journal, path: Path) -> Index:
     return index
 
 
+@pytest.mark.timeout(120)  # each example syncs a journal
 @settings(max_examples=40, deadline=None)
 @given(st.lists(MESSAGES, min_size=6, max_size=30), st.integers(2, 6), st.data())
 def test_a_rebuild_equals_the_views_that_were_kept(
@@ -96,6 +97,7 @@ def test_a_rebuild_equals_the_views_that_were_kept(
         journal.close()
 
 
+@pytest.mark.timeout(120)  # each example syncs a journal
 @settings(max_examples=40, deadline=None)
 @given(st.lists(MESSAGES, min_size=6, max_size=30), st.integers(2, 6), st.data())
 def test_the_past_is_told_as_it_was_or_not_at_all(
