@@ -115,7 +115,7 @@ async def _supervised(service: Service, settings: Settings, stop_within_s: float
 def _tame_garbage_collector() -> None:
     """Collect less often: what services make in a burst lives for milliseconds and is freed by reference counts."""
     gc.freeze()
-    gc.set_threshold(50_000, 20, 20)
+    gc.set_threshold(200_000, 20, 20)
 
 
 def _own_signals(stop: Stop) -> None:

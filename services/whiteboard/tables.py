@@ -51,7 +51,7 @@ CREATE TABLE head (
 PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
-    "PRAGMA wal_autocheckpoint = 4000",
+    "PRAGMA wal_autocheckpoint = 16000",  # 64 MB: a checkpoint syncs, and what is indexed meanwhile waits
     "PRAGMA cache_size = -16000",
 )
 
