@@ -41,6 +41,7 @@ class Past:
         """Return a mission as it was after the record at a sequence; raises `NotFound` or `RecordsGone`."""
         found = query.mission(self.connection, name)
         if found.first_seq > at:
+            self.check(at)  # it may have been proposed before, and that be gone
             raise NotFound(f"mission {found.mission_id} was proposed at {found.first_seq}, after {at}")
         return _decode_view(found.view) if found.seq <= at else self._folded(found.first_seq, at)
 

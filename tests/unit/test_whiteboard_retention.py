@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections import defaultdict
 from contextlib import closing
+from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -115,6 +116,7 @@ def test_the_past_is_told_as_it_was_or_not_at_all(
             journal.seal()
             if len(journal.files.sealed) > 1 and data.draw(st.booleans()):
                 drop_oldest(journal, index)
+                written = remembered(written, index)
         with closing(journal), closing(index), closing(query.connect(index.path)) as connection:
             past = Past(connection, journal)
             for at in range(len(notes) + 1):
@@ -123,8 +125,15 @@ def test_the_past_is_told_as_it_was_or_not_at_all(
             compare_changes(past, journal.cut.last_seq, written, begin, end)
 
 
+def remembered(written: list[Record], index: Index) -> list[Record]:
+    """Leave out the records of missions that are forgotten: the same id, proposed again, is a new mission."""
+    with closing(query.connect(index.path)) as connection:
+        known = {name for (name,) in connection.execute("SELECT mission_id FROM missions")}
+    return [record for record in written if record.mission_id in known]
+
+
 def compare_board(past: Past, cut: int, then: list[View], at: int) -> None:
-    """Compare the board at a sequence with the fold of all that was ever written up to it."""
+    """Compare the board at a sequence with the fold of all that was ever written up to it, and is not forgotten."""
     known = {name for (name,) in past.connection.execute("SELECT mission_id FROM missions")}
     expected = {view.mission_id: view for view in then if view.mission_id in known}
     for name in known:
@@ -191,7 +200,7 @@ def test_a_time_before_the_journal_begins_finds_what_was_proposed_since_and_is_n
 def views_at(records: list[Record], at: int) -> list[View]:
     """Fold what was written up to a sequence, and return the missions newest first."""
     histories: defaultdict[str, list[Record]] = defaultdict(list)
-    for record in records[:at]:
+    for record in takewhile(lambda record: record.seq <= at, records):
         histories[record.mission_id].append(record)
     found = [view for history in histories.values() if (view := fold(history))]
     return sorted(found, key=lambda view: -view.first_seq)
@@ -215,6 +224,24 @@ def test_an_open_mission_keeps_its_view_and_one_that_is_over_is_forgotten(tmp_pa
     assert '"status":"completed"' in views[mission_id(2)]
     index.close()
     journal.close()
+
+
+def test_a_mission_proposed_again_after_it_was_forgotten_is_not_said_to_be_new(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "journal", UnsyncedDisk())
+    index = Index.open(tmp_path / "index.sqlite", journal)
+    for messages in ([proposal(2), change(2, Status.FAILED)], [proposal(1)]):
+        index.apply(journal.append(stream(messages, journal.last_seq + 1)))
+        journal.seal()
+    drop_oldest(journal, index)
+    index.apply(journal.append(stream([proposal(2)], journal.last_seq + 1)))
+    with closing(journal), closing(index), closing(query.connect(index.path)) as connection:
+        past = Past(connection, journal)
+        with pytest.raises(RecordsGone, match="behind sequence 2"):
+            past.view(mission_id(2), 1)
+        assert past.view(mission_id(2), 3) is None
+        again = past.view(mission_id(2), 4)
+        assert again is not None
+        assert again.first_seq == 4
 
 
 def rows(index: Index) -> list[tuple[str, str]]:
