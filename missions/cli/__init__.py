@@ -41,6 +41,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "prune": ("missions.cli.prune:prune", "Remove missions that ended long ago."),
         "token": ("missions.cli.tokens:token", "Make a bearer token for HTTP."),
         "doctor": ("missions.cli.admin:doctor", "Find out what is wrong here."),
+        "deadletters": ("missions.cli.deadletters:deadletters", "List what could not be understood."),
         "journal": ("missions.cli.journal:journal", "Check a journal, or make it, its index or the stream anew."),
     },
 }

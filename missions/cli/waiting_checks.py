@@ -60,7 +60,7 @@ async def dead_letters(bus: Bus) -> Check:
         return Check("dead letters", "ok", "none")
     reason, source = (last.headers.get(name, "?") for name in (headers.DEADLETTER_REASON, headers.DEADLETTER_SUBJECT))
     detail = f"{count}; the last, from {source}, on {last.subject}: {reason}"
-    return Check("dead letters", "warn", detail, f"look at them: nats stream view {topology.DEADLETTERS}")
+    return Check("dead letters", "warn", detail, "look at them: missions deadletters")
 
 
 async def _served(bus: Bus) -> set[str]:

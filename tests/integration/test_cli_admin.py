@@ -122,7 +122,7 @@ async def test_the_doctor_sees_dead_letters_and_queues_that_nobody_serves(nats_u
     found = {check["name"]: check for check in examined.json["checks"]}
     assert found["dead letters"]["state"] == "warn"
     assert "1; the last, from chat.events, on deadletters.orchestrator: " in found["dead letters"]["detail"]
-    assert found["dead letters"]["hint"] == "look at them: nats stream view DEADLETTERS"
+    assert found["dead letters"]["hint"] == "look at them: missions deadletters"
     assert found["MISSIONS/executor-asleep"]["detail"] == "nobody reads; 1 to read, 0 under way"
     assert found["queue gpu"]["detail"] == "no executor ever served it; 1 missions wait there"
     assert examined.exit_code == 1
