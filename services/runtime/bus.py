@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,8 +10,11 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from contracts.errors import MaybeStored
+from services.runtime.batches import Batches
 from services.runtime.connection import API_SECONDS, Connection
-from services.runtime.incoming import Stored, header_map
+from services.runtime.incoming import Stored, header_map, nanoseconds
+from services.runtime.nats_address import NatsAddress
+from services.runtime.nats_client import LeanClient
 
 _NOT_FOUND = 404
 
@@ -47,6 +49,7 @@ class StreamState(msgspec.Struct, frozen=True):
     messages: int
     bytes: int
     max_bytes: int
+    at_ns: int = 0  #: the broker's clock, in nanoseconds since the epoch
 
 
 _decode_json = msgspec.json.Decoder().decode
@@ -54,6 +57,10 @@ _decode_json = msgspec.json.Decoder().decode
 
 class Bus(Connection):
     """A connection, and the questions that Missions has for JetStream."""
+
+    def __init__(self, client: LeanClient, address: NatsAddress) -> None:
+        super().__init__(client, address)
+        self._batches = Batches(client, API_SECONDS)
 
     async def request(
         self, subject: str, data: bytes, headers: dict[str, str] | None = None, seconds: float = API_SECONDS
@@ -97,19 +104,35 @@ class Bus(Connection):
         return Stored(
             subject=message["subject"],
             seq=message["seq"],
-            time_ns=_nanoseconds(message["time"]),
+            time_ns=nanoseconds(message["time"]),
             data=base64.b64decode(message.get("data", "")),
             headers=header_map(base64.b64decode(message.get("hdrs", ""))),
         )
 
     async def records(self, stream: str, subject: str, after: int = 0) -> list[Stored]:
-        """Return every message on one subject after a sequence, oldest first, read from the leader one by one."""
+        """Return every message on one subject after a sequence, oldest first, up to what the leader has.
+
+        They come in batches from whoever is near; the last ones, which a replica may lack, from the leader one by one.
+        """
         found: list[Stored] = []
         seq = after + 1
+        while batch := await self._batches.read(stream, subject, seq):
+            found += batch.messages
+            seq = found[-1].seq + 1 if found else seq
+            if batch.complete or not batch.messages:
+                break
         while stored := await self._stored(stream, {"seq": seq, "next_by_subj": subject}):
             found.append(stored)
             seq = stored.seq + 1
         return found
+
+    async def page(self, stream: str, subject: str, seq: int, most: int) -> list[Stored]:
+        """Return messages on a subject from a sequence on, at most so many; fewer do not mean that it is all."""
+        batch = await self._batches.read(stream, subject, seq, most)
+        if batch is not None:
+            return batch.messages
+        stored = await self._stored(stream, {"seq": seq, "next_by_subj": subject})
+        return [stored] if stored else []
 
     async def direct_next(self, stream: str, subject: str, seq: int) -> Stored | None:
         """Return the first message on a subject from a sequence on, as bytes: by direct get, else from the leader."""
@@ -123,7 +146,7 @@ class Bus(Connection):
         said = answer.headers or {}
         if "Nats-Sequence" not in said:  # a replica may be behind
             return await self._stored(stream, query)
-        time_ns = _nanoseconds(said["Nats-Time-Stamp"])
+        time_ns = nanoseconds(said["Nats-Time-Stamp"])
         return Stored(said["Nats-Subject"], int(said["Nats-Sequence"]), time_ns, answer.data, dict(said))
 
     async def last_per_subject(self, stream: str, subject_filter: str) -> list[Stored]:
@@ -144,6 +167,7 @@ class Bus(Connection):
             messages=state["messages"],
             bytes=state["bytes"],
             max_bytes=info["config"]["max_bytes"],
+            at_ns=nanoseconds(info["ts"]),
         )
 
     async def reset_consumer(self, stream: str, durable: str, seq: int) -> None:
@@ -157,9 +181,3 @@ def _checked(data: bytes) -> Any:
         error = answer["error"]
         raise ApiError(error.get("code", 0), error.get("err_code", 0), error.get("description", ""))
     return answer
-
-
-def _nanoseconds(time: str) -> int:
-    """Turn the broker's RFC 3339 time, up to nine digits, into nanoseconds since the epoch."""
-    whole, _, fraction = time.rstrip("Z").partition(".")
-    return int(datetime.fromisoformat(whole + "+00:00").timestamp()) * 1_000_000_000 + int(fraction.ljust(9, "0") or 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from functools import cached_property
 from time import gmtime, strftime
 
@@ -69,6 +70,12 @@ def rfc3339(time_ns: int) -> str:
     if _last_second[0] != seconds:
         _last_second = (seconds, strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)))
     return f"{_last_second[1]}.{nanos:09d}Z"
+
+
+def nanoseconds(time: str) -> int:
+    """Turn the broker's RFC 3339 time, up to nine digits, into nanoseconds since the epoch."""
+    whole, _, fraction = time.rstrip("Z").partition(".")
+    return int(datetime.fromisoformat(whole + "+00:00").timestamp()) * _NANO + int(fraction.ljust(9, "0") or 0)
 
 
 def header_map(raw: bytes) -> dict[str, str]:
