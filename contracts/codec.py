@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -37,7 +37,12 @@ class _Peek(msgspec.Struct):
     event_id: str = ""
 
 
+class _PeekAttempt(msgspec.Struct):
+    attempt: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
+
+
 _peek_decoder = msgspec.json.Decoder(_Peek)
+_attempt_decoder = msgspec.json.Decoder(_PeekAttempt)
 
 
 def encode(message: Any) -> bytes:
@@ -159,6 +164,14 @@ def event_id_of(data: bytes) -> str:
         return _peek_decoder.decode(data).event_id
     except Exception:  # noqa: BLE001 - outside bytes: whatever goes wrong, there is no id
         return ""
+
+
+def attempt_of(data: bytes) -> int:
+    """Return the `attempt` of a record that may be readable in nothing else, or 0."""
+    try:
+        return _attempt_decoder.decode(data).attempt
+    except Exception:  # noqa: BLE001 - as above
+        return 0
 
 
 def check_limits(data: bytes, max_depth: int = MAX_DEPTH) -> None:

@@ -47,3 +47,13 @@ def mission_id(conversation: str, chat_event_id: str) -> str:
 def record_id(mission: str, attempt: int, number: int) -> str:
     """Return the event id of an attempt's n-th record; attempt 0 is the orchestrator's."""
     return f"{mission}.{attempt}.{number}"
+
+
+def sweep_id(mission: str, lost: int) -> str:
+    """Return the event id of the work item that takes the place of a lost one, by the sequence of that."""
+    return f"{mission}.sweep.{lost}"
+
+
+def is_sweep_id(event_id: str) -> bool:
+    """Tell the event id of a work item that was put back because the one before was lost."""
+    return ".sweep." in event_id

@@ -23,7 +23,7 @@ from services.runtime.writer import Writer
 log = structlog.get_logger()
 
 #: A command may overtake its own mission, so an unknown mission is looked for this often before it is given up.
-_LOOKS = 5
+LOOKS = 5
 _RACES = 20
 
 
@@ -37,10 +37,10 @@ class NotProposedYet(WriteError):
 class CommandDesk:
     """Where commands about missions arrive."""
 
-    def __init__(self, bus: Bus, missions: Writer) -> None:
+    def __init__(self, bus: Bus, missions: Writer, turns: OneAtATime) -> None:
         self._bus = bus
         self._missions = missions
-        self._turns = OneAtATime()
+        self._turns = turns
 
     async def carry_out(self, event: ChatEvent, command: Command, *, deliveries: int) -> None:
         """Do what the command says; repeating it is harmless.
@@ -67,7 +67,7 @@ class CommandDesk:
         found = await self._bus.head(MISSIONS, subjects.proposed("*", mission_id))
         if found is not None:
             return found
-        if deliveries < _LOOKS:
+        if deliveries < LOOKS:
             raise NotProposedYet(f"there is no mission {mission_id} yet")
         raise NotDone(Refused("no_such_mission", f"There is no mission {mission_id}."))
 

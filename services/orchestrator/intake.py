@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 import structlog
 from msgspec.structs import replace
@@ -22,7 +22,7 @@ from services.orchestrator.planners import spoken
 from services.orchestrator.room import Room
 from services.orchestrator.verdict import NotDone, Refused
 from services.runtime.bus import Bus
-from services.runtime.incoming import Incoming
+from services.runtime.incoming import Incoming, utc
 from services.runtime.writer import Writer
 
 log = structlog.get_logger()
@@ -170,7 +170,7 @@ async def _create(writer: Writer, subject: str, data: bytes) -> None:
 
 def stored_at(incoming: Incoming) -> datetime:
     """Return when the broker stored a chat event: the same for every delivery, so that all plan the same bytes."""
-    return datetime.fromtimestamp(incoming.time_ns / 1e9, UTC)
+    return utc(incoming.time_ns)
 
 
 def chat_event(incoming: Incoming) -> ChatEvent:

@@ -1,4 +1,4 @@
-"""Wires the orchestrator: three consumers and the HTTP door."""
+"""Wires the orchestrator: three consumers, the sweep and the HTTP door."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from services.orchestrator.announcements import Announcements
 from services.orchestrator.app import create_app
 from services.orchestrator.command_desk import CommandDesk
 from services.orchestrator.intake import Intake
+from services.orchestrator.mending import Mender
+from services.orchestrator.one_at_a_time import OneAtATime
 from services.orchestrator.origins import Origins
 from services.orchestrator.outcomes import Outcomes, goes_on
 from services.orchestrator.room import Room
+from services.orchestrator.sweep import Sweep
 from services.runtime import streams
 from services.runtime.bus import Bus
 from services.runtime.chat_door import ChatDoor
@@ -39,8 +42,10 @@ async def _run(bus: Bus, settings: Settings, stop: Stop) -> None:
     metrics, health, origins = Metrics(ORCHESTRATOR), Health(), Origins()
     missions, chat = Writer(bus, MISSIONS), Writer(bus, CHAT)
     announcements = Announcements(bus)
-    desk = CommandDesk(bus, missions)
-    intake = Intake(bus, announcements, desk, missions=missions, chat=chat, origins=origins, room=Room(bus, health))
+    turns, room = OneAtATime(), Room(bus, health)
+    desk = CommandDesk(bus, missions, turns)
+    intake = Intake(bus, announcements, desk, missions=missions, chat=chat, origins=origins, room=room)
+    sweep = Sweep(bus, Mender(bus, missions, desk, turns, room), metrics, settings)
     outcomes = Outcomes(bus, chat, origins)
     await announcements.open()
 
@@ -51,6 +56,7 @@ async def _run(bus: Bus, settings: Settings, stop: Stop) -> None:
         stop,
         bus.watch(stop),
         announcements.follow(stop),
+        sweep.run(stop),
         consumer(CHAT).run(intake.on_chat, stop),
         consumer(SCHEDULES).run(intake.on_due, stop),
         consumer(MISSIONS).run(outcomes.on_status, stop, skip=goes_on),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from time import gmtime, strftime
 
@@ -70,6 +70,11 @@ def rfc3339(time_ns: int) -> str:
     if _last_second[0] != seconds:
         _last_second = (seconds, strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)))
     return f"{_last_second[1]}.{nanos:09d}Z"
+
+
+def utc(time_ns: int) -> datetime:
+    """Return nanoseconds since the epoch as a time, to the microsecond."""
+    return datetime.fromtimestamp(time_ns / _NANO, UTC)
 
 
 def nanoseconds(time: str) -> int:

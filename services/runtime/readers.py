@@ -27,6 +27,7 @@ class Reader:
     silent_s: float | None
     redelivered: int = 0
     lease_s: float | None = None
+    done_to: int = 0  #: up to this sequence of the stream nothing will be given out any more
 
     @property
     def alive(self) -> bool:
@@ -58,7 +59,13 @@ async def look(bus: Bus, stream: str, durable: str) -> Reader | None:
         silent_s=_silence(info),
         redelivered=info.get("num_redelivered", 0),
         lease_s=info["config"].get("ack_wait", 0) / 1e9 or None,
+        done_to=_done_to(info),
     )
+
+
+def _done_to(info: dict[str, Any]) -> int:
+    """Return how far all is acknowledged or given up: the floor stays behind what was delivered too often."""
+    return int(info["ack_floor" if info["num_ack_pending"] else "delivered"]["stream_seq"])
 
 
 def _silence(info: dict[str, Any]) -> float | None:

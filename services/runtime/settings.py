@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     goal_timeout_s: float = Field(
         default=3_600.0, gt=0, description="Timeout of an attempt at a goal that declares none"
     )
+    sweep_every_s: float = Field(
+        default=60.0, ge=0, le=86_400, description="Seconds between two sweeps for lost missions; 0: none"
+    )
     artifact_bytes: int = Field(default=1024**3, ge=1, description="Largest artifact that a goal may keep, in bytes")
     cancel_grace_s: float = Field(
         default=5.0, gt=0, le=3_600, description="Seconds that a handler may take to stop once it was asked to"

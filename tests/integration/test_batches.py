@@ -24,7 +24,7 @@ async def broker(nats_url: str) -> AsyncIterator[Broker]:
 
 async def filled(broker: Broker, count: int, size_bytes: int = 10) -> list[int]:
     """Write so many records of one mission, between those of another; return their sequences."""
-    found = []
+    found: list[int] = []
     for number in range(count):
         data = json.dumps({"n": number, "text": "x" * size_bytes}).encode()
         found.append(await broker.missions.write(SUBJECT, data, expected=found[-1] if found else 0))
