@@ -134,10 +134,13 @@ class Answers:
         await self._reach(params)
         found = query.mission(self._connection, request.path_params["mission_id"])
         view = _decode_view(found.view)
-        records = await self._ask(lambda: self._past.records(found.first_seq, found.seq))
         serving = None if view.is_over else await self._who_serves(view.queue)
+        if serving is not None:  # the view must not be older than what the broker says
+            found = query.mission(self._connection, request.path_params["mission_id"])
+            view = _decode_view(found.view)
+        records = await self._ask(lambda: self._past.records(found.first_seq, found.seq))
         headers = {"X-Sequence": str(found.seq), "Cache-Control": "no-store"}
-        return json_response(why.explain(view, records, serving), headers=headers)
+        return json_response(why.explain(view, records, serving, datetime.now(UTC)), headers=headers)
 
     async def diff(self, request: Request) -> Response:
         """`GET /diff`."""

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from contracts import codec, ids, subjects
 from contracts.lifecycle import Status
 from contracts.messages import Failure, Goal, Mission, Question, RetryPolicy
 from services.whiteboard.record import Record
@@ -32,6 +33,7 @@ class Serving(Struct, frozen=True, kw_only=True):
     owned: int = 0  #: missions that somebody owns
     redelivered: int = 0  #: of them, those that were given out before
     lease_s: float | None = None
+    done_to: int = 0  #: up to this sequence no work item of the queue will be given out any more
     problem: str = ""
 
 
@@ -83,6 +85,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     retry_at: datetime | None = None  #: about when the goal that failed last is tried again
     cancelling_since: str | None = None
     first_failure: Trouble | None = None
+    lost: bool = False  #: nobody will be given its work item any more, and it has not ended
+    put_back: tuple[str, ...] = ()  #: when the orchestrator's sweep put it back into its queue
     dropped_before: int | None = None  #: its records before this sequence are gone, and what they told beside the view
 
 
@@ -118,8 +122,22 @@ def gather(view: View, records: Sequence[Record], serving: Serving | None) -> Fa
         retry_at=_retry_at(view, records, told),
         cancelling_since=_cancelling_since(view, told),
         first_failure=_first_failure(told),
+        lost=_is_lost(view, records, serving),
+        put_back=tuple(record.time for record in _items(records) if ids.is_sweep_id(codec.event_id_of(record.data))),
         dropped_before=_dropped_before(view, records),
     )
+
+
+def _items(records: Sequence[Record]) -> list[Record]:
+    return [record for record in records if subjects.is_proposal(record.subject)]
+
+
+def _is_lost(view: View, records: Sequence[Record], serving: Serving | None) -> bool:
+    """Tell whether the executors of its queue are done with its work item, though it neither waits nor has ended."""
+    if view.is_over or serving is None or (view.status is Status.WAITING and any(_waiting(view))):
+        return False
+    items = _items(records)
+    return bool(items) and items[-1].seq <= serving.done_to
 
 
 def _dropped_before(view: View, records: Sequence[Record]) -> int | None:

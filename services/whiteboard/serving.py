@@ -49,4 +49,5 @@ def _serving(reader: Reader | None) -> Serving:
         owned=reader.owned,
         redelivered=reader.redelivered,
         lease_s=reader.lease_s,
+        done_to=reader.done_to,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 
 from msgspec import Struct
 
@@ -28,8 +29,11 @@ class Why(Struct, frozen=True, kw_only=True):
     seq: int
 
 
-def explain(view: View, records: Sequence[Record], serving: Serving | None) -> Why:
-    """Return why a mission is where it is, from its view, its records and what the broker says of its queue."""
+def explain(view: View, records: Sequence[Record], serving: Serving | None, now: datetime | None = None) -> Why:
+    """Return why a mission is where it is, from its view, its records and what the broker says of its queue.
+
+    What the broker says was asked for before the view was read: an owner lets go of a work item after its last record.
+    """
     facts = gather(view, records, serving)
     return Why(
         mission_id=view.mission_id,
@@ -37,7 +41,7 @@ def explain(view: View, records: Sequence[Record], serving: Serving | None) -> W
         phase=view.phase,
         reason=view.reason,
         summary=_summary(view, facts),
-        details=tuple(_details(view, facts)),
+        details=tuple(_details(view, facts, now)),
         facts=facts,
         seq=view.seq,
     )
@@ -47,6 +51,8 @@ def _summary(view: View, facts: Facts) -> str:
     """Say in one sentence why it is where it is."""
     if view.is_over:
         return _outcome(view)
+    if facts.lost:
+        return _lost(facts)
     if view.status is Status.PROPOSED:
         return _unowned("It has not been started", facts)
     return _asked(facts) if view.status is Status.WAITING else _under_way(view, facts)
@@ -73,6 +79,21 @@ def _under_way(view: View, facts: Facts) -> str:
     return f"It is owned by {owner}, attempt {view.attempt}{goals}"
 
 
+def _lost(facts: Facts) -> str:
+    """Say what becomes of a mission whose work item nobody will be given any more."""
+    if facts.cancelling_since:
+        return "It is lost, and was asked to stop: the orchestrator's sweep writes that outcome"
+    if facts.put_back and facts.put_back[-1] == facts.since:
+        return (
+            "It is lost: the orchestrator's sweep put its work item back, and that is gone as well. It fails once "
+            "nothing was written of it for as long as a goal may take"
+        )
+    return (
+        f"It is lost: its work item is gone and no outcome was written. The orchestrator's sweep puts it back into the "
+        f"queue {facts.queue} once nothing was written of it for three leases"
+    )
+
+
 def _outcome(view: View) -> str:
     told = f": {view.error.type}: {view.error.message}" if view.error else ""
     return f"It is {view.status}, {view.reason or 'without a reason'}{told}"
@@ -95,7 +116,7 @@ def _unowned(begin: str, facts: Facts) -> str:
     return f"{begin}: the executors of the queue {facts.queue} ask for work, it is about to start"
 
 
-def _details(view: View, facts: Facts) -> Iterator[str]:
+def _details(view: View, facts: Facts, now: datetime | None) -> Iterator[str]:
     """Say what else matters, what to do included."""
     serving = facts.serving
     unserved = serving is not None and not serving.problem and not (serving.exists and serving.alive)
@@ -109,11 +130,18 @@ def _details(view: View, facts: Facts) -> Iterator[str]:
     for attempt in facts.attempts:
         if attempt.ended and not (view.is_over and attempt is facts.attempts[-1]):
             yield f"Attempt {attempt.number} by {attempt.owner}: {attempt.ended}; last sign at {attempt.last_sign}"
+    yield from (f"Its work item was lost, and put back at {at}" for at in facts.put_back)
     yield from _of_owner(view, facts)
     if facts.first_failure:
         yield _of_failure(facts.first_failure)
     if facts.deadline and not view.is_over:
-        yield f"It fails at its deadline, {facts.deadline}"
+        yield _of_deadline(facts.deadline, now)
+
+
+def _of_deadline(deadline: str, now: datetime | None) -> str:
+    if now is None or datetime.fromisoformat(deadline) > now:
+        return f"It fails at its deadline, {deadline}"
+    return f"It was to end at its deadline, {deadline}, and has not: its owner or the orchestrator's sweep ends it"
 
 
 def _of_owner(view: View, facts: Facts) -> Iterator[str]:

@@ -18,11 +18,11 @@ SERVED = Serving(alive=True, asking=1)
 FLAKY = Goal(id="a", kind="fail", retry=RetryPolicy(max_attempts=5, backoff_s=4, backoff_factor=3))
 
 
-def why(*messages: tuple[str, bytes], serving: Serving | None = SERVED) -> Why:
+def why(*messages: tuple[str, bytes], serving: Serving | None = SERVED, now: datetime | None = None) -> Why:
     records = [Record(note.seq, note.time, note.subject, note.data, b"") for note in stream(messages)]
     view = fold(records)
     assert view is not None
-    return explain(view, records, serving)
+    return explain(view, records, serving, now)
 
 
 def active(**fields: Any) -> tuple[str, bytes]:
@@ -143,3 +143,52 @@ def test_what_retention_dropped_is_said_to_be_gone() -> None:
         assert told.facts.dropped_before == first
         assert f"Its records before sequence {first} are gone" in "".join(told.details)
         assert told.summary.startswith("A try failed; the next one starts after a pause")
+
+
+def swept(number: int = 1) -> tuple[str, bytes]:
+    """Return a work item that the sweep put back."""
+    subject, data = proposal(number)
+    return subject, data.replace(b".0.1", b".sweep.1")
+
+
+DONE = Serving(alive=True, asking=1, done_to=99)
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([proposal(1)], "its work item is gone and no outcome was written"),
+        (
+            [proposal(1), active()],
+            "puts it back into the queue default once nothing was written of it for three leases",
+        ),
+        ([proposal(1), active(), swept()], "put its work item back, and that is gone as well"),
+        ([proposal(1), active(), swept(), active(attempt=2)], "puts it back into the queue default"),
+        ([proposal(1), active(), active(phase="cancelling")], "the orchestrator's sweep writes that outcome"),
+    ],
+)
+def test_what_is_lost_says_so_and_what_becomes_of_it(messages: list[tuple[str, bytes]], words: str) -> None:
+    told = why(*messages, serving=DONE)
+    assert told.summary.startswith("It is lost")
+    assert words in told.summary
+    assert told.facts.lost
+
+
+def test_what_waits_has_ended_or_may_still_be_given_out_is_not_lost() -> None:
+    question = GoalStatus(id="g1", kind="echo", status="waiting", question=Question(key="?", text="Sure?"))
+    asking = change(1, Status.WAITING, phase="asking", goal=question)
+    over = change(1, Status.COMPLETED, reason="ok")
+    assert not why(proposal(1), active(), asking, serving=DONE).facts.lost
+    assert not why(proposal(1), active(), over, serving=DONE).facts.lost
+    assert not why(proposal(1), active(), swept(), serving=Serving(done_to=2)).facts.lost
+
+
+def test_a_work_item_that_was_put_back_is_told() -> None:
+    told = why(proposal(1), swept())
+    assert told.details[0] == f"Its work item was lost, and put back at {told.facts.since}"
+
+
+def test_a_deadline_that_was_not_kept_is_not_promised() -> None:
+    deadline = datetime(2026, 1, 1, tzinfo=UTC)
+    told = why(proposal(1, deadline=deadline), now=datetime(2026, 1, 2, tzinfo=UTC))
+    assert "It was to end at its deadline" in told.details[-1]
