@@ -6,7 +6,6 @@ Any replica answers, so the last messages may be missing. What comes is in order
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from time import monotonic
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from services.runtime.incoming import Stored, nanoseconds
-from services.runtime.nats_client import LeanClient
+from services.runtime.nats_client import LeanClient, plain_headers
 
 log = structlog.get_logger()
 
@@ -82,7 +81,7 @@ class _Answer:
         """Add a message; each names the one before, so that a hole shows."""
         if self._done.done():
             return
-        said = message.headers or {}
+        said = plain_headers(message)
         try:
             if "Status" in said:
                 self._done.set_result(self._ended(said))
@@ -100,13 +99,13 @@ class _Answer:
                 raise _Unfit(f"nothing came for {silence_s:g} s")
         return self._done.result()
 
-    def _add(self, said: Mapping[str, str], data: bytes) -> None:
+    def _add(self, said: dict[str, str], data: bytes) -> None:
         self._check_last(said)
         self._last = int(said["Nats-Sequence"])
         time_ns = nanoseconds(said["Nats-Time-Stamp"])
-        self._messages.append(Stored(said["Nats-Subject"], self._last, time_ns, data, dict(said)))
+        self._messages.append(Stored(said["Nats-Subject"], self._last, time_ns, data, said))
 
-    def _ended(self, said: Mapping[str, str]) -> Batch:
+    def _ended(self, said: dict[str, str]) -> Batch:
         if said["Status"] == _NOT_FOUND:
             return Batch([], complete=True)
         if said["Status"] != _END_OF_BATCH:
@@ -114,6 +113,6 @@ class _Answer:
         self._check_last(said)
         return Batch(self._messages, complete=said.get("Nats-Num-Pending") == "0")
 
-    def _check_last(self, said: Mapping[str, str]) -> None:
+    def _check_last(self, said: dict[str, str]) -> None:
         if int(said.get("Nats-Last-Sequence", -1)) != self._last:
             raise _Unfit(f"a message is missing behind sequence {self._last}")

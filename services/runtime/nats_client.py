@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import BadHeaderError, BadSubjectError, ConnectionClosedError, OutboundBufferLimitError
 
 from services.runtime.incoming import header_map
@@ -53,18 +54,25 @@ class LazyHeaders(Mapping[str, str]):
         return True
 
     def __getitem__(self, name: str) -> str:
-        return self._parsed()[name]
+        return self.plain()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._parsed())
+        return iter(self.plain())
 
     def __len__(self) -> int:
-        return len(self._parsed())
+        return len(self.plain())
 
-    def _parsed(self) -> dict[str, str]:
+    def plain(self) -> dict[str, str]:
+        """Return them as a dictionary, which is faster to look several things up in; it is only read."""
         if self._found is None:
             self._found = header_map(self._raw)
         return self._found
+
+
+def plain_headers(message: Msg) -> dict[str, str]:
+    """Return the headers of a message, to be read."""
+    headers: object = message.headers
+    return headers.plain() if isinstance(headers, LazyHeaders) else dict(message.headers or {})
 
 
 def frame(subject: str, headers: Mapping[str, str], data: bytes) -> bytes:
