@@ -15,7 +15,7 @@ from services.orchestrator.room import Room
 from services.orchestrator.sweep import Sweep
 from services.runtime import streams
 from services.runtime.bus import Bus
-from services.runtime.chat_door import ChatDoor
+from services.runtime.chat_door import HTTP_WITHIN_S, ChatDoor
 from services.runtime.consumer import Consumer
 from services.runtime.health import Health
 from services.runtime.http_server import serve_http
@@ -47,6 +47,7 @@ async def _run(bus: Bus, settings: Settings, stop: Stop) -> None:
     intake = Intake(bus, announcements, desk, missions=missions, chat=chat, origins=origins, room=room)
     sweep = Sweep(bus, Mender(bus, missions, desk, turns, room), metrics, settings)
     outcomes = Outcomes(bus, chat, origins)
+    door = ChatDoor(bus, chat, HTTP_WITHIN_S)
     await announcements.open()
 
     def consumer(stream: str) -> Consumer:
@@ -60,5 +61,5 @@ async def _run(bus: Bus, settings: Settings, stop: Stop) -> None:
         consumer(CHAT).run(intake.on_chat, stop),
         consumer(SCHEDULES).run(intake.on_due, stop),
         consumer(MISSIONS).run(outcomes.on_status, stop, skip=goes_on),
-        serve_http(create_app(ChatDoor(bus, chat), health, metrics, settings), settings, PORT, stop),
+        serve_http(create_app(door, health, metrics, settings), settings, PORT, stop),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import msgspec
@@ -9,31 +10,44 @@ import msgspec
 from contracts import codec, headers, ids, spoken, subjects, topology
 from contracts.errors import ContractError, MaybeStored
 from contracts.messages import ChatEvent
-from services.runtime.bus import Bus
+from services.runtime.bus import Bus, PubAck
 from services.runtime.incoming import Stored
 from services.runtime.writer import Writer
 
+#: Whoever asks over HTTP is told by then what is known; the writer goes on trying meanwhile.
+HTTP_WITHIN_S = 5.0
+
 
 class ChatDoor:
-    """Publishes chat events. The id makes a repeat harmless; where there is none, a random one is given."""
+    """Publishes chat events. The id makes a repeat harmless; where there is none, a random one is given.
 
-    def __init__(self, bus: Bus, writer: Writer) -> None:
+    After `within_s` nobody waits any more for a broker that says nothing; None: as long as the writer tries.
+    """
+
+    def __init__(self, bus: Bus, writer: Writer, within_s: float | None = None) -> None:
         self._bus = bus
         self._writer = writer
+        self._within_s = within_s
 
     async def publish(self, event: ChatEvent) -> str:
         """Store a chat event and return the id of its mission, or of the one it commands.
 
-        Raises `WriteError` when nobody can say that it is stored.
+        Raises `WriteError` when nobody can say that it is stored; a `MaybeStored` names the id to repeat it with.
         """
         event = event if event.id else msgspec.structs.replace(event, id=f"door-{uuid.uuid4().hex}")
-        message_id = f"{event.conversation}/{event.id}"
-        ack = await self._writer.acked(
-            subjects.chat_events(event.conversation), codec.encode(event), headers=_identity(message_id)
-        )
+        ack = await self._store(event)
         if ack.duplicate:
             await self._check_duplicate(ack.seq, event)
         return spoken.mission_commanded(event) or ids.mission_id(event.conversation, event.id)
+
+    async def _store(self, event: ChatEvent) -> PubAck:
+        identity = _identity(f"{event.conversation}/{event.id}")
+        writing = self._writer.acked(subjects.chat_events(event.conversation), codec.encode(event), headers=identity)
+        try:
+            return await asyncio.wait_for(writing, self._within_s)
+        except (TimeoutError, MaybeStored) as error:
+            known = str(error) if isinstance(error, MaybeStored) else "the broker has not answered yet"
+            raise MaybeStored(f"it may be stored, {known}; repeat it with the id {event.id}") from error
 
     async def _check_duplicate(self, seq: int, event: ChatEvent) -> None:
         """Believe "duplicate" only when this very event is stored: the broker's dedupe ignores subject and body."""

@@ -7,7 +7,7 @@ import asyncio
 from contracts import topology
 from services.runtime import chat_http, streams
 from services.runtime.bus import Bus
-from services.runtime.chat_door import ChatDoor
+from services.runtime.chat_door import HTTP_WITHIN_S, ChatDoor
 from services.runtime.health import Health
 from services.runtime.http import create_app
 from services.runtime.http_server import serve_http
@@ -66,7 +66,7 @@ async def _serve(settings: Settings, stop: Stop, bus: Bus, journal: Journal, ind
     care = Care(journal, index, ingest, bus, metrics, rules_of(settings))
     answers = app.Answers(journal, index, feed, lambda: ingest.lag, Executors(bus).serving)
     kept = artifacts.Artifacts(index.path, Objects(bus))
-    door = ChatDoor(bus, Writer(bus, topology.CHAT))
+    door = ChatDoor(bus, Writer(bus, topology.CHAT), HTTP_WITHIN_S)
     table = [*routes(answers), export.route(journal, feed), *artifacts.routes(kept), *chat_http.routes(door)]
     http = create_app(table, health, metrics, settings)
     for kind, answer in {**problems.ERRORS, **artifacts.ERRORS}.items():

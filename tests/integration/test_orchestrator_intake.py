@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import signal
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from itertools import count
@@ -17,6 +20,7 @@ from contracts.errors import MaybeStored
 from contracts.lifecycle import Status
 from contracts.messages import ChatEvent, Failure, GoalRequest, KindSpec
 from contracts.topology import CHAT, DEADLETTERS, MISSIONS, SCHEDULES
+from missions.nats_server import NatsServer
 from services.orchestrator import planner
 from services.runtime.bus import Bus
 from services.runtime.chat_door import ChatDoor
@@ -255,14 +259,7 @@ async def test_nothing_is_proposed_while_missions_is_nearly_full(nats: Broker) -
 
 async def test_the_http_door_answers_when_the_event_is_stored(nats: Broker) -> None:
     async with orchestrator(nats.settings) as url, httpx2.AsyncClient(base_url=url) as http:
-
-        async def ready() -> bool:
-            try:
-                return (await http.get("/readyz")).status_code == 200
-            except httpx2.TransportError:
-                return False
-
-        await eventually(ready)
+        await eventually(lambda: is_ready(http))
         answer = await http.post("/chat/integrated", json={"message": "/run echo text=hi", "conversation": "ops"})
         assert answer.status_code == 202
         mission = await nats.only_proposal()
@@ -272,6 +269,36 @@ async def test_the_http_door_answers_when_the_event_is_stored(nats: Broker) -> N
             refused = await http.post("/chat/integrated", content='{"message": "/run echo"}', headers=headers)
             assert refused.status_code == 403
         assert await nats.count(MISSIONS) == 1
+
+
+async def test_a_broker_that_is_frozen_is_told_soon_and_a_repeat_is_the_same_mission(
+    nats: Broker, nats_server: NatsServer
+) -> None:
+    async with orchestrator(nats.settings) as url, httpx2.AsyncClient(base_url=url, timeout=15) as http:
+        await eventually(lambda: is_ready(http))
+        said = {"message": "/run echo text=hi", "conversation": "ops"}
+        os.kill(nats_server.pid, signal.SIGSTOP)
+        try:
+            answer = await http.post("/chat/integrated", json=said)
+        finally:
+            os.kill(nats_server.pid, signal.SIGCONT)
+        assert answer.status_code == 503
+        found = re.search(r"it may be stored, .*; repeat it with the id (\S+)$", answer.json()["detail"])
+        assert found is not None
+        await eventually(lambda: is_ready(http))
+        again = await http.post("/chat/integrated", json=said | {"id": found[1]})
+        assert again.status_code == 202
+        assert (await nats.only_proposal()).mission_id == again.json()["mission_id"]
+        await eventually(nats.consumed)
+        assert await nats.count(MISSIONS) == 1
+
+
+async def is_ready(http: httpx2.AsyncClient) -> bool:
+    """Tell whether an orchestrator is ready."""
+    try:
+        return (await http.get("/readyz")).status_code == 200
+    except httpx2.TransportError:
+        return False
 
 
 async def resize(bus: Bus, max_bytes: int) -> None:
