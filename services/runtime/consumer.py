@@ -9,7 +9,7 @@ from time import monotonic
 import msgspec
 import structlog
 
-from contracts.errors import ContractError, Lost, MissionsError, WriteError
+from contracts.errors import ContractError, Lost, MaybeStored, MissionsError, WriteError
 from services.runtime import deadletters
 from services.runtime.bus import ApiError, Bus
 from services.runtime.health import Health
@@ -36,7 +36,8 @@ class Consumer:
 
     The handler returns when its output is stored: the message is acknowledged. It raises `ContractError` when the
     message cannot be understood: it goes whole to `deadletters.<service>` and is terminated. `Lost` means another
-    owner has it: nothing at all is sent. Any other failure: not stored, delivered again after a pause.
+    owner has it: nothing at all is sent. Any other failure: not stored, delivered again after a pause; or, where nobody
+    could tell for long whether it is stored, when the broker finds that it was held too long.
     """
 
     def __init__(  # noqa: PLR0913 - the parts it is wired from
@@ -98,6 +99,7 @@ class Consumer:
 
     async def _handle(self, handle: Handle, incoming: Incoming) -> None:
         """Let the handler work, then answer the broker: the only place that does."""
+        began = monotonic()
         try:
             await handle(incoming)
         except Lost as error:
@@ -106,13 +108,20 @@ class Consumer:
         except ContractError as error:
             await self._dead_letter(incoming, error)
         except WriteError as error:
-            self._answer(incoming, nak(_NAK_S), "not_stored")
-            log.warning("not_stored", subject=incoming.subject, error=str(error))
+            self._not_stored(incoming, error, monotonic() - began)
         except Exception:
             self._answer(incoming, nak(_NAK_S), "failed")
             log.exception("handler_failed", subject=incoming.subject, service=self._service)
         else:
             self._answer(incoming, ACK, "stored")
+
+    def _not_stored(self, incoming: Incoming, error: WriteError, held_s: float) -> None:
+        """Ask for the message again, unless somebody else may have it by now: a late nak would take it from them."""
+        log.warning("not_stored", subject=incoming.subject, error=str(error))
+        if isinstance(error, MaybeStored) and held_s > self._puller.ack_wait_s / 2:
+            self._count["not_stored"]()
+        else:
+            self._answer(incoming, nak(_NAK_S), "not_stored")
 
     def _answer(self, incoming: Incoming, answer: bytes, outcome: str) -> None:
         self._bus.answer(incoming, answer)

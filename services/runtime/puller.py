@@ -35,6 +35,7 @@ class Puller:
         self.stream = stream
         self.durable = durable
         self.arrived = asyncio.Event()
+        self.ack_wait_s = 0.0  #: after this long the broker gives an unanswered message to another
         self.problem = "no request was answered yet"  #: why nothing can come now; empty when pulling works
         self.buffer: deque[Incoming] = deque()
         self._bus = bus
@@ -62,11 +63,12 @@ class Puller:
     async def check(self) -> None:
         """Raise `BrokerError` unless the durable consumer is there."""
         try:
-            await self._bus.api(f"CONSUMER.INFO.{self.stream}.{self.durable}")
+            info = await self._bus.api(f"CONSUMER.INFO.{self.stream}.{self.durable}")
         except ApiError as error:
             raise BrokerError(f"No consumer {self.durable} on {self.stream}. Run: missions setup") from error
         except Unanswered as error:
             raise BrokerError(f"cannot ask for consumer {self.durable} on {self.stream}: {error}") from error
+        self.ack_wait_s = info["config"].get("ack_wait", 0) / 1e9
         self.problem = ""
 
     async def ask(self, credit: int, seconds: float = REQUEST_EXPIRES_S) -> None:

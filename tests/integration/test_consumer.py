@@ -10,6 +10,7 @@ import pytest
 
 from contracts import subjects, topology
 from contracts.errors import DecodeError, Lost, MaybeStored
+from contracts.messages import Goal
 from missions.nats_server import NatsServer
 from services.runtime.consumer import Consumer, Handle
 from services.runtime.health import Health
@@ -25,10 +26,15 @@ CHAT_DURABLE = (topology.CHAT, topology.ORCHESTRATOR)
 
 @asynccontextmanager
 async def consuming(
-    broker: Broker, handle: Handle, *, slots: int = 10, health: Health | None = None
+    broker: Broker,
+    handle: Handle,
+    *,
+    slots: int = 10,
+    health: Health | None = None,
+    durable: tuple[str, str] = CHAT_DURABLE,
 ) -> AsyncIterator[Stop]:
     consumer = Consumer(
-        broker.bus, *CHAT_DURABLE, service="test", slots=slots, metrics=Metrics("test"), health=health or Health()
+        broker.bus, *durable, service="test", slots=slots, metrics=Metrics("test"), health=health or Health()
     )
     stop = Stop()
     running = asyncio.ensure_future(consumer.run(handle, stop, grace_s=1))
@@ -127,6 +133,29 @@ async def test_who_lost_sends_nothing(nats_url: str) -> None:
         info = await broker.bus.api("CONSUMER.INFO.CHAT.orchestrator")
         assert info["num_ack_pending"] == 2
         assert info["num_redelivered"] == 0
+
+
+async def test_who_could_not_store_in_time_leaves_the_message_to_whoever_has_it_by_now(nats_url: str) -> None:
+    async with connected(nats_url, lease_s=0.5) as broker:
+        late, over = asyncio.Event(), asyncio.Event()
+        answers: list[bytes] = []
+
+        async def handle(incoming: Incoming) -> None:
+            if incoming.deliveries == 1:
+                await late.wait()
+                over.set()
+                raise MaybeStored
+            late.set()
+            await over.wait()
+
+        async def on_answer(incoming: Incoming) -> None:
+            answers.append(incoming.data)
+
+        await broker.bus.subscribe("$JS.ACK.MISSIONS.executor-default.>", on_answer)
+        async with consuming(broker, handle, durable=(topology.MISSIONS, "executor-default")):
+            await broker.propose(Goal(id="g1", kind="echo"))
+            await eventually(lambda: answers)
+        assert answers == [b"+ACK"]
 
 
 async def test_no_more_is_fetched_than_can_start(nats_url: str) -> None:
