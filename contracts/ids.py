@@ -26,9 +26,14 @@ def check_token(text: str, what: str) -> str:
     raise InvalidIdentifier(f"{what} {text[:80]!r} is not 1 to 64 of A-Z a-z 0-9 _ -")
 
 
+def is_kind(text: str) -> bool:
+    """Tell whether `text` may be a goal kind: one to four tokens joined by dots, such as `http.get`."""
+    return _KIND.fullmatch(text) is not None
+
+
 def check_kind(text: str) -> str:
-    """Return the goal kind `text`: one to four tokens joined by dots, such as `http.get`."""
-    if _KIND.fullmatch(text):
+    """Return the goal kind `text`, or raise `InvalidIdentifier`."""
+    if is_kind(text):
         return text
     raise InvalidIdentifier(f"goal kind {text[:80]!r} is not one to four words of A-Z a-z 0-9 _ - joined by dots")
 

@@ -6,17 +6,24 @@ import difflib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from contracts.errors import ContractError, SetupError
-from contracts.ids import check_kind
 from contracts.messages import KindSpec, RetryPolicy
 from services.executor.declaring.limits import BadLimit, Limit, limit
 from services.executor.declaring.placement import Isolation, Placement
-from services.executor.declaring.signature import Mistakes, option_mistakes, phrase_option_mistakes, read, where
+from services.executor.declaring.signature import (
+    Mistakes,
+    Signature,
+    kind_mistakes,
+    option_mistakes,
+    phrase_option_mistakes,
+    read,
+    where,
+)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -138,13 +145,17 @@ def goal(  # noqa: PLR0913 - what can be said about a kind
     `isolation="process"` runs either in a process of its own, which can be killed, and which `memory_mb`, `cpu_s` and
     `output_kb` limit. `cancel_grace` is how many seconds it may take to stop once it was asked to. `concurrency`
     bounds the tries at once in one executor process; `concurrency_key`, such as `"{customer}"`, counts them for each
-    value of these params, and alone means one at once. The function stays callable as it is. Raises
-    `InvalidIdentifier` for a bad kind.
+    value of these params, and alone means one at once. The function stays callable as it is. What is wrong with any of
+    this is said when the function is added to a registry, all at once.
     """
-    if not isinstance(kind, str):
-        raise SetupError(f'{where(kind)}: @goal needs the name of the kind: @goal("{kind.__name__}")')
-    check_kind(kind)
-    mistakes = (*option_mistakes(retries, timeout, backoff, max_backoff), *phrase_option_mistakes(phrases))
+    bare: object = kind
+    if isinstance(bare, (FunctionType, type)):
+        raise SetupError(f'{where(bare)}: @goal needs the name of the kind: @goal("{bare.__name__}")')
+    mistakes = (
+        *kind_mistakes(kind),
+        *option_mistakes(retries, timeout, backoff, max_backoff),
+        *phrase_option_mistakes(phrases),
+    )
     retry = RetryPolicy()
     if not mistakes:
         retry = RetryPolicy(max_attempts=retries + 1, backoff_s=backoff, max_backoff_s=max(max_backoff, backoff))
@@ -204,11 +215,8 @@ class Registry:
 
 
 def _handler(function: Callable[..., Any], declared: Declared) -> Handler:
-    """Check a marked function; raises `Mistakes`."""
-    found = (*declared.mistakes, *declared.placement.mistakes(function))
-    if found:
-        raise Mistakes(f"{where(function)}: {mistake}" for mistake in found)
-    signature = read(function, declared.kind, declared.phrases)
+    """Check a marked function; raises `Mistakes`, all there are."""
+    signature, bound = _checked(function, declared)
     return Handler(
         kind=declared.kind,
         function=function,
@@ -220,8 +228,22 @@ def _handler(function: Callable[..., Any], declared: Declared) -> Handler:
         wants_context=signature.wants_context,
         names=signature.names,
         placement=declared.placement,
-        limit=_limit(function, declared, signature.names),
+        limit=bound,
     )
+
+
+def _checked(function: Callable[..., Any], declared: Declared) -> tuple[Signature, Limit | None]:
+    """Return what a function takes and how many tries of it run at once; raises `Mistakes`."""
+    told = (*declared.mistakes, *declared.placement.mistakes(function))
+    mistakes = [f"{where(function)}: {mistake}" for mistake in told]
+    try:
+        signature = read(function, declared.kind, declared.phrases)
+        bound = _limit(function, declared, signature.names)
+    except Mistakes as wrong:
+        raise Mistakes([*mistakes, *wrong.mistakes]) from wrong
+    if mistakes:
+        raise Mistakes(mistakes)
+    return signature, bound
 
 
 def _limit(function: Callable[..., Any], declared: Declared, names: tuple[str, ...]) -> Limit | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from contracts.errors import InvalidIdentifier, SetupError
+from contracts.errors import SetupError
 from services.executor.context import Context
 from services.executor.loading import load_registry
 from services.executor.registry import BadParams, Handler, Registry, goal
@@ -100,8 +100,24 @@ def test_a_phrase_may_only_name_parameters() -> None:
 
 @pytest.mark.parametrize("kind", ["", "a b", "a..b", "a.b.c.d.e", "é", "a\n"])
 def test_a_kind_is_words_joined_by_dots(kind: str) -> None:
-    with pytest.raises(InvalidIdentifier):
-        goal(kind)
+    @goal(kind)
+    def fine() -> None: ...
+
+    with pytest.raises(SetupError, match=r"one to four words .* such as 'report.build'"):
+        handler(fine)
+
+
+def test_a_kind_is_a_text_and_stands_in_brackets() -> None:
+    with pytest.raises(SetupError, match=r'@goal needs the name of the kind: @goal\("bare"\)'):
+
+        @goal  # type: ignore[arg-type]  # the mistake
+        def bare() -> None: ...
+
+    @goal(5)  # type: ignore[arg-type]  # the mistake
+    def number() -> None: ...
+
+    with pytest.raises(SetupError, match="kind 5: one to four words"):
+        handler(number)
 
 
 def test_goals_are_found_in_files_and_a_file_without_any_is_refused(tmp_path: Path) -> None:

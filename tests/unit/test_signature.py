@@ -60,6 +60,17 @@ def test_a_mistake_is_said_with_file_and_line(tmp_path: Path, text: str, line: i
     assert said in mistake
 
 
+def test_all_mistakes_of_one_goal_are_said_at_once(tmp_path: Path) -> None:
+    text = """
+@goal("bad name!", retries=-1, isolation="moon", phrases=["say {what}"])
+def broken(*names: str) -> None: ...
+"""
+    found = mistakes_in(tmp_path, text)
+    for said in ("kind 'bad name!'", "retries=-1", "moon", "*args: params are named"):
+        assert sum(said in mistake for mistake in found) == 1, (said, found)
+    assert not any("contracts" in mistake for mistake in found)
+
+
 def test_all_mistakes_of_a_file_are_said_at_once(tmp_path: Path) -> None:
     text = """
 @goal("one", timeout=-1, retries=-1)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 from pydantic.errors import PydanticUserError
 
 from contracts.errors import InvalidIdentifier, SetupError
-from contracts.ids import check_token
+from contracts.ids import check_token, is_kind
 from services.executor.context import Context
 
 _CONFIG = ConfigDict(extra="forbid", coerce_numbers_to_str=True, arbitrary_types_allowed=False)
@@ -69,6 +69,15 @@ def where(function: Callable[..., Any]) -> str:
         return f"{inspect.getsourcefile(function)}:{inspect.getsourcelines(function)[1]}"
     except (OSError, TypeError):
         return repr(function)
+
+
+def kind_mistakes(kind: Any) -> Iterator[str]:
+    """Yield what is wrong with the name of a kind."""
+    if not isinstance(kind, str) or not is_kind(kind):
+        yield (
+            f"kind {kind!r}: one to four words of A-Z a-z 0-9 _ - joined by dots, each of at most 64 letters, "
+            "such as 'report.build'"
+        )
 
 
 def option_mistakes(retries: Any, timeout: Any, backoff: Any, max_backoff: Any) -> Iterator[str]:
