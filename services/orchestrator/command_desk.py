@@ -81,7 +81,16 @@ class CommandDesk:
         stored = await self._bus.head(MISSIONS, subjects.status(queue, command.mission_id))
         head = codec.decode_status(stored.data) if stored else None
         step = commands.step(command, head, causation_id=event.id)
+        if step is commands.NOTHING and event.command is None and head is not None:
+            await self._check_own(event, head, queue)
         await self._take(step, command, queue, stored.seq if stored else 0)
+
+    async def _check_own(self, event: ChatEvent, head: StatusRecord, queue: str) -> None:
+        """Raise `NotDone` for a wish that came too late, unless it is this very one that ended the mission."""
+        stored = await self._bus.records(MISSIONS, subjects.status(queue, head.mission_id))
+        if not any(codec.decode_status(one.data).causation_id == event.id for one in stored):
+            text = f"Mission {head.mission_id} has ended already: it is {head.status.value}."
+            raise NotDone(Refused("ended", text))
 
     async def _answer(self, event: ChatEvent, command: Command, queue: str) -> None:
         """Answer a question, or let it expire, as the records stand now; raises `Lost` where they have changed."""

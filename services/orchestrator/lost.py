@@ -201,7 +201,7 @@ def _rejected(found: Found) -> StatusRecord:
 
 def _failed(found: Found) -> StatusRecord:
     how = "was lost, and lost again when it was put back" if found.mission else "is gone"
-    message = f"its work item {how}: see the dead letters; to do it once more, retry it"
+    message = f"its work item {how}: see missions deadletters; to do it once more, retry it"
     return _outcome(found, Status.FAILED, WORK_ITEM_LOST, Failure(type="WorkItemLost", message=message))
 
 

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from contracts import codec, ids, subjects
 from contracts import headers as names
-from contracts import ids, subjects
 from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import ChatEvent, Command, Failure, Mission
-from contracts.topology import MISSIONS, SCHEDULES
+from contracts.topology import CHAT, MISSIONS, SCHEDULES
 from services.runtime.incoming import Incoming
 from tests.support.eventually import eventually
 from tests.support.executing import executing
@@ -64,6 +64,43 @@ async def test_cancelling_twice_writes_once_and_wakes_again(running: Broker) -> 
     await asyncio.gather(*(running.say(command("cancel", mission)) for _ in range(5)))
     await eventually(running.consumed)
     assert [record.phase for record in await running.statuses(mission)] == ["", "cancelling"]
+
+
+async def errors_about(nats: Broker, event_id: str) -> list[str]:
+    """Return the texts of the `error` replies to a chat event."""
+    stored = await nats.bus.last_per_subject(CHAT, subjects.CHAT_REPLIES_ALL)
+    replies = [codec.decode_reply(one.data) for one in stored]
+    return [reply.text for reply in replies if (reply.kind, reply.in_reply_to) == ("error", event_id)]
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "word"),
+    [
+        ("/answer {id} yes", None, "waits for no answer: it is proposed"),
+        ("/answer {id} yes", Status.ACTIVE, "waits for no answer: it is active"),
+        ("/answer {id}/g1 yes", Status.COMPLETED, "waits for no answer: it is completed"),
+        ("/cancel {id}", Status.COMPLETED, "has ended already: it is completed"),
+    ],
+)
+async def test_what_a_person_wants_of_a_mission_in_vain_is_told(
+    running: Broker, said: str, status: Status | None, word: str
+) -> None:
+    mission = await proposed(running)
+    if status is not None:
+        await running.write_status(mission, status, reason="ok")
+    await running.say(ChatEvent(id="vain", conversation="ops", text=said.format(id=mission.mission_id)))
+    (text,) = await eventually(lambda: errors_about(running, "vain"))
+    assert word in text
+
+
+async def test_a_cancel_in_the_chat_that_is_delivered_again_is_not_in_vain(running: Broker) -> None:
+    mission = await proposed(running, queue="gpu")
+    for number in range(3):  # the same event, past the broker's own window
+        event = ChatEvent(id="cancel", conversation="ops", text=f"/cancel {mission.mission_id}")
+        await running.say(event, Nats_Msg_Id=f"{number}")
+    await eventually(running.consumed)
+    assert (await running.outcome(mission)).status is Status.CANCELLED
+    assert await errors_about(running, "cancel") == []
 
 
 async def test_a_mission_that_has_ended_stays_as_it_is(running: Broker) -> None:
