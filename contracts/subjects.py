@@ -28,6 +28,7 @@ DEFAULT_QUEUE = "default"
 #: Where missions stand that were refused before they had a goal: no executor listens here.
 REFUSED_QUEUE = "refused"
 
+_SCHEDULE_PREFIX = "chat.schedules."
 _PROPOSED_PREFIX = "missions.proposed."
 _RECORD_TOKENS = 4
 _CONVERSATION_TOKEN = 2
@@ -53,7 +54,12 @@ def chat_due(conversation: str) -> str:
 
 def chat_schedule(name: str) -> str:
     """Where the schedule of this name is kept."""
-    return f"chat.schedules.{name}"
+    return f"{_SCHEDULE_PREFIX}{name}"
+
+
+def schedule_of(subject: str) -> str:
+    """Return the name of the schedule that is kept on a subject."""
+    return subject.removeprefix(_SCHEDULE_PREFIX)
 
 
 def reply(conversation: str, mission_id: str, kind: str) -> str:

@@ -16,7 +16,8 @@ from contracts.errors import TooLarge
 from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Answer, ChatEvent, Command, GoalStatus, StatusRecord, status_record
 from contracts.questions import ANSWERED, Asked, open_questions
-from services.orchestrator.commands import ACTOR, CANCELLING, NOTHING, Step
+from contracts.topology import ORCHESTRATOR
+from services.orchestrator.commands import CANCELLING, NOTHING, Step
 from services.orchestrator.verdict import NotDone, Refused
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -38,7 +39,7 @@ def step(event: ChatEvent, command: Command, records: Sequence[StatusRecord]) ->
         event_id=event_id,
         mission_id=command.mission_id,
         status=head.status,
-        actor=ACTOR,
+        actor=ORCHESTRATOR,
         phase=ANSWERED,
         attempt=head.attempt,
         goal=GoalStatus(

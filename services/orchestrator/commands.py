@@ -16,9 +16,9 @@ from msgspec import Struct
 from contracts.errors import ContractError
 from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Command, Failure, StatusRecord, status_record
+from contracts.topology import ORCHESTRATOR
 from services.orchestrator import deadlines
 
-ACTOR = "orchestrator"
 CANCELLING = "cancelling"
 
 
@@ -68,7 +68,7 @@ def _final(command: Command, ending: Ending, head: StatusRecord | None, causatio
         event_id=_event_id(command, attempt),
         mission_id=command.mission_id,
         status=ending.status,
-        actor=ACTOR,
+        actor=ORCHESTRATOR,
         reason=ending.reason,
         attempt=attempt,
         error=_why(command, ending),
@@ -81,7 +81,7 @@ def _cancelling(command: Command, ending: Ending, head: StatusRecord, causation_
         event_id=_event_id(command, head.attempt),
         mission_id=command.mission_id,
         status=Status.ACTIVE,
-        actor=ACTOR,
+        actor=ORCHESTRATOR,
         phase=CANCELLING,
         reason=ending.reason,
         attempt=head.attempt,

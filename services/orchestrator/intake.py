@@ -27,8 +27,6 @@ from services.runtime.writer import Writer
 
 log = structlog.get_logger()
 
-_SCHEDULE_PREFIX = "chat.schedules."
-
 
 class Intake:
     """Handles one chat event at a time, many side by side; returns when all that follows from it is stored."""
@@ -185,7 +183,7 @@ def chat_event(incoming: Incoming) -> ChatEvent:
 
 def due_event(incoming: Incoming) -> ChatEvent:
     """Decode what a schedule fired: each firing is an event of its own, whatever its body says."""
-    name = incoming.headers.get(names.SCHEDULER, "").removeprefix(_SCHEDULE_PREFIX)
+    name = subjects.schedule_of(incoming.headers.get(names.SCHEDULER, ""))
     return codec.decode_chat_event(
         incoming.data,
         conversation=subjects.conversation_of(incoming.subject),

@@ -42,7 +42,7 @@ class Kinds(Struct, frozen=True):
         return cls(queues, tuple(phrases.values()), _help([spec for spec in valid if not spec.off], phrases.values()))
 
     def serves(self, queue: str) -> bool | None:
-        """Tell whether executors announced themselves on a queue since a day; None where nobody did on any."""
+        """Tell whether executors announced themselves on a queue within a day; None where nobody did on any."""
         return any(queue in queues for queues in self.queues.values()) if self.queues else None
 
     def queue_of(self, kind: str) -> str:

@@ -18,7 +18,6 @@ it again. Nothing here guesses from silence that an owner is dead; the broker re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
@@ -28,59 +27,18 @@ from msgspec.structs import replace
 from contracts import ids
 from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Command, Failure, Mission, StatusRecord, status_record
-from contracts.questions import ANSWERED, Asked
+from contracts.questions import ANSWERED
 from contracts.subjects import REFUSED_QUEUE
+from contracts.topology import ORCHESTRATOR
 from services.orchestrator import deadlines
-from services.orchestrator.commands import ACTOR, CANCELLING, ENDINGS
+from services.orchestrator.commands import CANCELLING, ENDINGS
+from services.orchestrator.found import Found
 
 WORK_ITEM_LOST = "work_item_lost"
 REFUSED = "refused"
 
 #: An item is put back, and a mission given up, only when nothing was written of it for so many leases.
 _LEASES = 3
-
-
-class Item(NamedTuple):
-    """The last work item of a mission; `mission` is the last proposal that can be read, None where none can."""
-
-    seq: int
-    event_id: str
-    mission: Mission | None
-
-
-class Head(NamedTuple):
-    """The last status record of a mission; `record` is None where it cannot be read."""
-
-    seq: int
-    attempt: int
-    record: StatusRecord | None
-
-
-class Found(Struct, frozen=True, kw_only=True):
-    """A mission as the leader has it, and what the broker says of its queue."""
-
-    mission_id: str
-    item: Item | None
-    head: Head | None
-    done_to: int  #: up to here the executors of its queue are done with all work items
-    silent_s: float  #: since its last record, by the broker's clock
-    now: datetime  #: by the broker's clock
-    questions: Mapping[str, Asked] = {}  #: that are open, where it waits
-
-    @property
-    def record(self) -> StatusRecord | None:
-        """Its last status record, where there is one that can be read."""
-        return self.head.record if self.head else None
-
-    @property
-    def mission(self) -> Mission | None:
-        """What was proposed, where that can be read."""
-        return self.item.mission if self.item else None
-
-    @property
-    def last_seq(self) -> int:
-        """Its last record of either kind: whatever is written stands on this one, or not at all."""
-        return max(self.item.seq if self.item else 0, self.head.seq if self.head else 0)
 
 
 class Limits(NamedTuple):
@@ -211,7 +169,7 @@ def _outcome(found: Found, status: Status, reason: str, error: Failure | None) -
         event_id=f"{found.mission_id}.{attempt}.swept",
         mission_id=found.mission_id,
         status=status,
-        actor=ACTOR,
+        actor=ORCHESTRATOR,
         reason=reason,
         attempt=attempt,
         error=error,

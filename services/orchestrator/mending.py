@@ -12,7 +12,8 @@ from contracts.messages import ChatEvent, Command, Mission
 from contracts.questions import ANSWERED, Asked, open_questions
 from contracts.topology import MISSIONS
 from services.orchestrator.command_desk import LOOKS, CommandDesk
-from services.orchestrator.lost import Found, Head, Item, Verdict
+from services.orchestrator.found import Found, Head, Item
+from services.orchestrator.lost import Verdict
 from services.orchestrator.one_at_a_time import OneAtATime
 from services.orchestrator.open_missions import OpenMission
 from services.orchestrator.room import Room

@@ -11,6 +11,7 @@ from contracts.errors import ContractError
 from contracts.lifecycle import Status
 from contracts.messages import ChatEvent, Failure, Goal, Mission, StatusRecord, status_record
 from contracts.subjects import DEFAULT_QUEUE, REFUSED_QUEUE
+from contracts.topology import ORCHESTRATOR
 from services.orchestrator.kinds import Kinds
 from services.orchestrator.planners import explicit, phrases, slash
 from services.orchestrator.verdict import Refused
@@ -20,7 +21,6 @@ Planner = Callable[[ChatEvent, Kinds], tuple[Goal, ...] | Refused | None]
 #: Asked in this order; the first that does not answer None decides.
 PLANNERS: tuple[Planner, ...] = (explicit.plan, slash.plan, phrases.plan)
 
-ACTOR = "orchestrator"
 _TITLE = 120
 
 
@@ -50,7 +50,7 @@ def rejection(mission: Mission, refused: Refused) -> StatusRecord:
         event_id=ids.record_id(mission.mission_id, 0, 2),
         mission_id=mission.mission_id,
         status=Status.REJECTED,
-        actor=ACTOR,
+        actor=ORCHESTRATOR,
         reason=refused.reason,
         error=Failure(type="Refused", message=str(refused)),
         causation_id=mission.causation_id,

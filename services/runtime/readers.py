@@ -59,11 +59,11 @@ async def look(bus: Bus, stream: str, durable: str) -> Reader | None:
         silent_s=_silence(info),
         redelivered=info.get("num_redelivered", 0),
         lease_s=info["config"].get("ack_wait", 0) / 1e9 or None,
-        done_to=_done_to(info),
+        done_to=done_to(info),
     )
 
 
-def _done_to(info: dict[str, Any]) -> int:
+def done_to(info: dict[str, Any]) -> int:
     """Return how far all is acknowledged or given up: the floor stays behind what was delivered too often."""
     return int(info["ack_floor" if info["num_ack_pending"] else "delivered"]["stream_seq"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nats.aio.msg import Msg
 
+from services.runtime import readers
 from tests.support.eventually import eventually
 from tests.support.raw_nats import Raw, connected
 
@@ -112,3 +113,38 @@ async def test_a_consumer_that_is_deleted_answers_a_pull_with_no_responders(nats
         await nats.client.publish("$JS.API.CONSUMER.MSG.NEXT.S.c", b'{"batch": 1, "expires": 1000000000}', inbox)
         status = await subscription.next_msg(timeout=5)
         assert (status.headers or {})["Status"] == "503"
+
+
+async def test_what_nobody_will_be_given_again_shows_in_the_consumers_floor(nats_url: str) -> None:
+    async with connected(nats_url) as nats:
+        await filled(nats, 4)
+        await nats.consumer("S", "c", ack_policy="explicit", ack_wait_s=30, max_deliver=-1)
+
+        async def answer(message: Msg, answer: bytes) -> int:
+            await nats.client.publish(message.reply, answer)
+            await nats.client.flush()
+            return readers.done_to(await nats.consumer_info("S", "c"))
+
+        first, second, third = await nats.pull("S", "c", 3)
+        assert await answer(third, b"+ACK") == 0  # in order: the first two are still held
+        assert await answer(second, b'-NAK {"delay":30000000000}') == 0
+        assert await answer(first, b"+TERM why") == 1  # terminated is done with, a nak is not
+        await nats.api("STREAM.PURGE.S", {"filter": "s.1"})
+        assert readers.done_to(await nats.consumer_info("S", "c")) == 3  # purged is done with; the fourth waits
+
+
+async def test_what_was_delivered_too_often_is_not_held_and_leaves_the_floor_behind(nats_url: str) -> None:
+    async with connected(nats_url) as nats:
+        await filled(nats, 2)
+        await nats.consumer("S", "c", ack_policy="explicit", ack_wait_s=LEASE_S, max_deliver=1)
+        await nats.pull("S", "c")
+
+        async def given_up() -> bool:
+            return bool((await nats.consumer_info("S", "c"))["num_ack_pending"] == 0)
+
+        await nats.pull("S", "c", within_s=1)  # the second message; the first one does not come again
+        await nats.pull("S", "c", within_s=1)
+        await eventually(given_up)
+        info = await nats.consumer_info("S", "c")
+        assert info["ack_floor"]["stream_seq"] == 0
+        assert readers.done_to(info) == 2

@@ -13,7 +13,8 @@ from contracts.lifecycle import TERMINAL, Status
 from contracts.messages import Goal, GoalStatus, Mission, Question, StatusRecord, status_record
 from contracts.questions import Asked
 from services.orchestrator import lost
-from services.orchestrator.lost import Found, Head, Item, Limits, Verdict, verdict
+from services.orchestrator.found import Found, Head, Item
+from services.orchestrator.lost import Limits, Verdict, verdict
 from services.orchestrator.open_missions import OpenMissions
 from services.runtime.incoming import Stored
 
