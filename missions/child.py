@@ -55,6 +55,17 @@ class ChildProcess:
         """What it ended with; None while it runs, or where it never did."""
         return None if self._process is None else self._process.poll()
 
+    def how_it_ended(self) -> str:
+        """Say which signal killed it, or its exit code and its last words."""
+        code = self.exit_code
+        if code is None:
+            return "it was not started" if self._process is None else "it runs"
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}: {self.last_words()}"
+
+    def last_words(self) -> str:
+        """Return what it said last; a subclass knows where it logs."""
+        return "it said nothing"
+
     def terminate(self) -> None:
         """Ask the process to end; it may be gone already."""
         if self._process is not None:

@@ -22,6 +22,7 @@ __all__ = ["NatsServer", "check_version", "find_server"]
 
 _POLL_S = 0.002
 _READY_WITHIN_S = 60.0
+_TAIL_BYTES = 8_192
 _LOG_PREFIX = re.compile(r"^\[\d+\] \S+ \S+ \[[A-Z]{3}\] ")
 _BUSY = re.compile(r":(\d+): bind: address already in use")
 
@@ -78,6 +79,10 @@ class NatsServer(ChildProcess):
         except OSError as error:
             raise SetupError(f"nats-server cannot use {error.filename or self.data_dir}: {error.strerror}") from error
         self._wait_until_ready(log_start)
+
+    def last_words(self) -> str:
+        """Return the last line of its log."""
+        return self._last_line(0)
 
     def restart(self) -> None:
         """Stop the server if it runs, and start it on the same ports and store."""
@@ -140,11 +145,17 @@ class NatsServer(ChildProcess):
         return False
 
     def _crashed(self, log_start: int) -> SetupError:
-        lines = self.log_file.read_bytes()[log_start:].decode(errors="replace").splitlines()
-        last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
+        last = self._last_line(log_start)
         if busy := _BUSY.search(last):
             return SetupError(f"port {busy[1]} is in use: stop what listens there, or choose another port")
-        return SetupError(f"nats-server did not start: {_LOG_PREFIX.sub('', last)} (see {self.log_file})")
+        return SetupError(f"nats-server did not start: {last} (see {self.log_file})")
+
+    def _last_line(self, log_start: int) -> str:
+        """Return the last line of its log, if it is of this start, without its time."""
+        with self.log_file.open("rb") as log:
+            log.seek(max(log_start, self.log_file.stat().st_size - _TAIL_BYTES))
+            lines = log.read().decode(errors="replace").splitlines()
+        return _LOG_PREFIX.sub("", next((line for line in reversed(lines) if line.strip()), "it said nothing"))
 
 
 def _private(path: Path) -> BinaryIO:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from contracts.errors import SetupError
-from missions.service_process import ServiceProcess, last_words
+from missions.service_process import ServiceProcess
 
 _POLL_S = 0.015
 
@@ -26,7 +26,7 @@ def await_ready(services: Mapping[str, ServiceProcess], within_s: float, given_u
     while unready := {name: why for name, service in waiting.items() if (why := service.unready())}:
         for name, why in unready.items():
             if given_up(name):
-                raise NotReady(f"{name} did not start: {last_words(services[name].log_tail())}", services[name])
+                raise NotReady(f"{name} did not start: {services[name].last_words()}", services[name])
             if time.monotonic() > deadline:
                 raise NotReady(f"{name} is not ready after {within_s:g} s: {why}", services[name])
         time.sleep(_POLL_S)

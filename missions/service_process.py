@@ -11,13 +11,16 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from contracts.errors import SetupError
 from missions.child import ChildProcess, dying_with_parent
 from missions.ports import Port
 
 _TAIL_BYTES = 8_192
+_TROUBLE = frozenset({"error", "critical"})
 _ASK_WITHIN_S = 1.0
+_MOST_SAID_BYTES = 65_536
 
 
 class ServiceProcess(ChildProcess):
@@ -49,17 +52,27 @@ class ServiceProcess(ChildProcess):
             raise SetupError(f"cannot start {self._what}: {error}") from error
 
     def unready(self) -> str:
-        """Return why the service is not ready, or nothing when it is: what `/readyz` says."""
+        """Return why the service is not ready, or nothing when it is: what `/readyz` says, and nobody else's."""
+        process = self._process
+        if process is None or not self.running:
+            return self.how_it_ended()
         host = "127.0.0.1" if self.port.host == "0.0.0.0" else self.port.host  # noqa: S104 - compared, not bound
         connection = http.client.HTTPConnection(host, self.port.number, timeout=_ASK_WITHIN_S)
         try:
             connection.request("GET", "/readyz")
             answer = connection.getresponse()
-            return "" if answer.status == http.client.OK else answer.read().decode(errors="replace")
+            said = answer.read(_MOST_SAID_BYTES)
+            if answer.status != http.client.OK:
+                return said.decode(errors="replace")
+            return "" if _speaker(said) == process.pid else f"somebody else answers on port {self.port.number}"
         except (OSError, http.client.HTTPException) as error:
             return str(error) or type(error).__name__
         finally:
             connection.close()
+
+    def last_words(self) -> str:
+        """Return the error that it logged last, or else what it logged last."""
+        return last_words(self.log_tail())
 
     def log_tail(self) -> str:
         """Return the end of what this process logged since its last start."""
@@ -70,12 +83,29 @@ class ServiceProcess(ChildProcess):
 
 
 def last_words(log_tail: str) -> str:
-    """Return what a log ends with, in one line: the error of the last JSON line, or else the last line."""
-    last = next((line.strip() for line in reversed(log_tail.splitlines()) if line.strip()), "it said nothing")
-    with suppress(ValueError, AttributeError):
-        said = json.loads(last)
-        return str(said.get("error") or said.get("event") or last)
-    return last
+    """Return what a log ends with, in one line: its last error, or a last line that is no JSON, or its last event."""
+    lines = [line.strip() for line in log_tail.splitlines() if line.strip()]
+    if not lines:
+        return "it said nothing"
+    said = list(map(_logged, lines))
+    last = next((entry for entry in reversed(said) if entry.get("level") in _TROUBLE), said[-1])
+    return str(last.get("error") or last.get("event") or lines[-1])
+
+
+def _logged(line: str) -> dict[str, Any]:
+    """Return what a line of a log says; one that is no JSON object is of something that failed, such as a traceback."""
+    with suppress(ValueError):
+        said = json.loads(line)
+        if isinstance(said, dict):
+            return said
+    return {"level": "critical", "event": line}
+
+
+def _speaker(said: bytes) -> int:
+    """Return the process id that an answer of `/readyz` names; 0 where it is none of ours."""
+    with suppress(ValueError, TypeError, KeyError):
+        return int(json.loads(said)["pid"])
+    return 0
 
 
 def import_path(env: Mapping[str, str]) -> str:

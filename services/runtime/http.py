@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,9 +48,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Alive(msgspec.Struct, frozen=True):
-    """The process lives."""
+    """The process lives; `pid` is its id, so that who started it knows that nobody else answers in its place."""
 
     status: str
+    pid: int
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -57,6 +59,7 @@ class Ready(msgspec.Struct, frozen=True):
 
     ready: bool
     reasons: dict[str, str]
+    pid: int
 
 
 class Zipped(GZipMiddleware):
@@ -124,11 +127,11 @@ def _cors(settings: Settings) -> list[Middleware]:
 
 def _operational(health: Health, metrics: Metrics) -> list[BaseRoute]:
     async def livez(_: Request) -> Response:
-        return json_response(Alive("alive"))
+        return json_response(Alive("alive", os.getpid()))
 
     async def readyz(_: Request) -> Response:
         reasons = health.reasons()
-        return json_response(Ready(not reasons, reasons), 503 if reasons else 200)
+        return json_response(Ready(not reasons, reasons, os.getpid()), 503 if reasons else 200)
 
     async def scrape(_: Request) -> Response:
         return Response(metrics.render(), media_type=CONTENT_TYPE)

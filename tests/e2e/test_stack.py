@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from missions.readiness import NotReady
+from missions.service_process import ServiceProcess
 from missions.stack import Stack
 from tests.support.eventually import eventually_sync
+from tests.support.somebody import somebody_ready
 from tests.support.up import completes, eventually_dead, is_alive, without_error
 
 pytestmark = pytest.mark.timeout(120)
@@ -21,9 +24,11 @@ class Events:
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, str]] = []
+        self.how = ""
 
     def __call__(self, event: str, /, **values: Any) -> None:
         self.heard.append((event, values["process"]))
+        self.how = values.get("how", "")
 
 
 @pytest.fixture
@@ -43,6 +48,7 @@ def test_a_process_that_is_killed_comes_back_and_is_reported(stack: Stack, event
     eventually_sync(lambda: stack.pids["executor"] not in ([0], before))
     stack.wait_ready()
     assert events.heard == [("process_ended", "executor")]
+    assert events.how == "killed by SIGKILL"
     assert completes(stack.describe())
 
 
@@ -104,6 +110,25 @@ def test_a_failed_start_leaves_nothing_and_shows_the_log(tmp_path: Path) -> None
     goals.write_text("from missions import goal\n@goal('one')\nasync def one() -> int: return 1\n")
     with stack:
         assert without_error(stack.whiteboard_url)
+
+
+def test_a_port_that_somebody_takes_after_it_was_checked_is_not_called_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[int] = []
+    with ExitStack() as strangers:
+
+        def launch(process: ServiceProcess) -> None:
+            if not taken:
+                taken.append(process.port.number)
+                strangers.enter_context(somebody_ready(process.port.number))
+            start(process)
+
+        start = ServiceProcess.start
+        monkeypatch.setattr(ServiceProcess, "start", launch)
+        with pytest.raises(NotReady, match=r"whiteboard did not start: port \d+ on 127.0.0.1 is in use") as failure:
+            Stack(tmp_path).start()
+    assert f"port {taken[0]}" in str(failure.value)
 
 
 def test_a_package_called_services_where_it_is_started_is_not_ours(

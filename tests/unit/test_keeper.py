@@ -32,6 +32,9 @@ class Sleeper:
             raise SetupError("not running")
         return self._process.pid
 
+    def how_it_ended(self) -> str:
+        return f"ended with {self._process and self._process.poll()}"
+
     def start(self) -> None:
         if self.refuses:
             self.refuses -= 1
@@ -73,7 +76,7 @@ def test_what_ends_is_started_again_after_a_pause_and_reported(kept: Kept) -> No
     kept.keeper.start()
     os.kill(kept.process.pid, signal.SIGKILL)
     eventually_sync(lambda: kept.process.starts == 2)
-    assert kept.events == [("process_ended", {"process": "sleeper", "again_in_s": 0.02})]
+    assert kept.events == [("process_ended", {"process": "sleeper", "how": "ended with -9", "again_in_s": 0.02})]
     assert kept.keeper.crashes == 1
 
 
@@ -89,7 +92,7 @@ def test_what_is_to_stay_down_does_until_it_is_restarted(kept: Kept) -> None:
     kept.keeper.start()
     kept.keeper.kill(stay_down=True)
     eventually_sync(lambda: kept.events)
-    assert kept.events == [("process_ended", {"process": "sleeper", "again_in_s": None})]
+    assert kept.events == [("process_ended", {"process": "sleeper", "how": "ended with -9", "again_in_s": None})]
     kept.keeper.restart()
     assert kept.process.running
     assert kept.keeper.crashes == 0

@@ -9,6 +9,8 @@ from contracts.errors import SetupError
 from missions.data_dir import DataDir
 from missions.ports import Port
 from missions.service_process import ServiceProcess, import_path, last_words
+from tests.support.eventually import eventually_sync
+from tests.support.somebody import somebody_ready
 
 ROOT = str(Path(__file__).resolve().parents[2])
 
@@ -19,6 +21,8 @@ ROOT = str(Path(__file__).resolve().parents[2])
         ("", "it said nothing"),
         ('{"event": "started"}\n{"event": "service_failed", "error": "port 1 is in use"}\n', "port 1 is in use"),
         ('{"event": "stopped"}\n\n', "stopped"),
+        ('{"level": "error", "event": "failed", "error": "no room"}\n{"level": "info", "event": "stopped"}', "no room"),
+        ('{"level": "error", "event": "failed", "error": "no room"}\nTraceback\nKeyError: 1\n', "KeyError: 1"),
         (
             "Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'x'\n",
             "ModuleNotFoundError",
@@ -47,6 +51,31 @@ def test_a_process_that_never_started_may_be_ended_and_has_no_id(tmp_path: Path)
     assert process.unready() != ""
     with pytest.raises(SetupError, match=r"services.executor is not running"):
         _ = process.pid
+    port.release()
+
+
+def test_somebody_else_who_answers_on_its_port_does_not_make_it_ready(tmp_path: Path) -> None:
+    port = Port("127.0.0.1", 0)
+    process = ServiceProcess("executor", port, {**os.environ}, tmp_path / "log")
+    with somebody_ready(port.number):
+        process.start()
+        assert process.unready() == f"somebody else answers on port {port.number}"
+        process.kill()
+        assert process.unready() == "killed by SIGKILL"
+    port.release()
+
+
+def test_how_a_process_ended_is_told_with_its_last_error(tmp_path: Path) -> None:
+    port = Port("127.0.0.1", 0)
+    process = ServiceProcess("executor", port, {"MISSIONS_LEASES": "1"}, tmp_path / "log")
+    assert process.how_it_ended() == "it was not started"
+    process.start()
+    assert process.how_it_ended() == "it runs"
+    eventually_sync(lambda: not process.running, within_s=20)
+    assert process.how_it_ended().startswith("exit code 78: missions executor: unknown setting MISSIONS_LEASES")
+    process.start()
+    process.kill()
+    assert process.how_it_ended() == "killed by SIGKILL"
     port.release()
 
 
