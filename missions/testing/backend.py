@@ -14,7 +14,7 @@ BackendName = Literal["process", "containers", "attach"]
 #: What differs from production, so that a test need not wait for it: who dies is replaced soon.
 QUICK = {"MISSIONS_LEASE_S": "2", "MISSIONS_STOP_GRACE_S": "0.5", "MISSIONS_LOG_FORMAT": "json"}
 READY_WITHIN_S = 60.0
-TAIL_BYTES = 4_096
+TAIL_BYTES = 32_768
 #: Whose disk can be bounded, and so filled: the parts that keep something.
 KEEPERS = ("nats", "whiteboard")
 BALLAST = "ballast"  #: the file that fills a disk

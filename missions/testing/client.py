@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Unpack
+import asyncio
+from collections import deque
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar, Unpack
 
 from contracts.errors import MissionsError, NotFound
 from contracts.lifecycle import TERMINAL, Status
@@ -18,7 +20,10 @@ from missions.testing.reading import follow_until, journalled, records_of, whole
 from missions.testing.seen import Seen, seen
 from services.runtime.incoming import Stored
 
+T = TypeVar("T")
+
 WAIT_S = 30.0
+_EVIDENCE_WITHIN_S = 3.0
 
 
 class UnexpectedStatus(AssertionError):
@@ -31,7 +36,7 @@ class MissionsClient:
     What it raises carries, as notes, the mission's records, the state of the consumers and the tail of every log.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it speaks through, and as whom
         self,
         portal: Portal,
         client: Client,
@@ -39,10 +44,12 @@ class MissionsClient:
         *,
         fields: EventFields,
         queue: str,
+        recent: deque[str],
         local: LocalExecutor | None = None,
     ) -> None:
         self.conversation = fields["conversation"]
         self.queue = queue  #: the one whose executors do what is said here, unless an event names another
+        self.recent = recent  #: the missions that were spoken of last, on any client of the stack
         self._fields = fields
         self._portal = portal
         self._client = client
@@ -64,7 +71,9 @@ class MissionsClient:
             self._local.start()
         given: EventFields = {**self._fields, **fields}
         with self.explained():
-            return self._portal.call(self._client.say(text, **given))
+            mission_id = self._portal.call(self._client.say(text, **given))
+        self._note(mission_id)
+        return mission_id
 
     def wait(self, mission_id: str, *statuses: Status | str, seconds: float = WAIT_S) -> Seen:
         """Return the mission once it is in one of these statuses; with none named: once it is over.
@@ -72,6 +81,7 @@ class MissionsClient:
         Raises `UnexpectedStatus` as soon as it is over otherwise, `WaitOver` when the time is.
         """
         __tracebackhide__ = True
+        self._note(mission_id)
         wanted = frozenset(Status(status) for status in statuses) or TERMINAL
         with self.explained(mission_id):
             self._portal.call(follow_until(self._client, mission_id, wanted, seconds))
@@ -82,6 +92,7 @@ class MissionsClient:
 
     def run(self, text: str | None = None, *, seconds: float = WAIT_S, **fields: Unpack[EventFields]) -> Seen:
         """Say it, and return the mission when it is over, however it ended."""
+        __tracebackhide__ = True
         return self.wait(self.say(text, **fields), seconds=seconds)
 
     def mission(self, mission_id: str) -> Seen:
@@ -115,13 +126,17 @@ class MissionsClient:
         self._portal.call(journalled(self._client, seconds))
 
     def explain(self, error: BaseException, mission_id: str | None = None) -> None:
-        """Let an exception carry what a reader of the failure needs."""
-        sections = [] if mission_id is None else [self._told(mission_id)]
+        """Let an exception carry what a reader of the failure needs: of that mission, or of those spoken of last."""
+        if evidence.has_notes(error):
+            return
+        told = [mission_id] if mission_id else list(self.recent)
+        sections = [section for mission in told for section in (self._told(mission), *self._why(mission))]
         evidence.add_notes(error, *sections, self._consumers(), *evidence.of_logs(self._backend))
 
     @contextmanager
     def explained(self, mission_id: str | None = None) -> Iterator[None]:
         """Let what is raised inside carry what a reader of the failure needs."""
+        __tracebackhide__ = True
         try:
             yield
         except (MissionsError, AssertionError) as error:
@@ -129,17 +144,35 @@ class MissionsClient:
                 self.explain(error, mission_id)
             raise
 
+    def _note(self, mission_id: str) -> None:
+        with suppress(ValueError):
+            self.recent.remove(mission_id)
+        self.recent.append(mission_id)
+
     def _told(self, mission_id: str) -> str:
         try:
-            return evidence.of_records(mission_id, self.records(mission_id))
-        except MissionsError as error:
-            return f"-- missions: the records of {mission_id} cannot be read: {error}"
+            return evidence.of_records(mission_id, self._soon(records_of(self._client, mission_id)))
+        except (MissionsError, TimeoutError) as error:
+            return f"-- missions: the records of mission {mission_id} cannot be read: {error!r}"
+
+    def _why(self, mission_id: str) -> list[str]:
+        """Return what the whiteboard says of a mission that is not over, where there is one that answers."""
+        if self._backend.whiteboard_url is None:
+            return []
+        with suppress(MissionsError, TimeoutError):
+            found = self._soon(self._client.why(mission_id))
+            return [] if found["status"] in TERMINAL else [evidence.of_why(mission_id, found)]
+        return []
 
     def _consumers(self) -> str:
         async def look() -> str:
             return await evidence.of_consumers(await self._client.bus(), self.queue)
 
         try:
-            return self._portal.call(look())
-        except MissionsError as error:
-            return f"-- missions: the consumers cannot be seen: {error}"
+            return self._soon(look())
+        except (MissionsError, TimeoutError) as error:
+            return f"-- missions: the consumers cannot be seen: {error!r}"
+
+    def _soon(self, work: Coroutine[Any, Any, T]) -> T:
+        """Ask what may not answer: a failure is not to wait for what a drill broke."""
+        return self._portal.call(asyncio.wait_for(work, _EVIDENCE_WITHIN_S))

@@ -17,7 +17,7 @@ from missions.testing.backend import READY_WITHIN_S, TAIL_BYTES
 _HOST = "127.0.0.1"
 _LOOK_S = 0.05
 _ASK_S = 2.0
-_TAIL_LINES = 40
+_TAIL_LINES = 200
 
 
 class Part:

@@ -11,20 +11,24 @@ import msgspec
 from contracts import subjects, topology
 from contracts.errors import MissionsError
 from missions.records import Record
+from missions.testing import log_lines
 from missions.testing.backend import Backend
 from services.runtime.bus import ApiError, Bus
 
-_LOG_LINES = 12
 _LOG_WIDTH = 400
 _HEADING = "-- missions: "
 
 
+def has_notes(error: BaseException) -> bool:
+    """Whether an exception carries them already: one that passes through two hands is not told the same twice."""
+    return any(note.startswith(_HEADING) for note in getattr(error, "__notes__", ()))
+
+
 def add_notes(error: BaseException, *sections: str) -> None:
-    """Let the exception carry them, once: one that passes through two hands is not told the same twice."""
-    if any(note.startswith(_HEADING) for note in getattr(error, "__notes__", ())):
-        return
-    for section in sections:
-        error.add_note(section)
+    """Let the exception carry them, once."""
+    if not has_notes(error):
+        for section in sections:
+            error.add_note(section)
 
 
 def of_records(mission_id: str, records: list[Record]) -> str:
@@ -33,9 +37,14 @@ def of_records(mission_id: str, records: list[Record]) -> str:
     return _section(f"records of mission {mission_id}", lines)
 
 
+def of_why(mission_id: str, why: Mapping[str, Any]) -> str:
+    """Return why a mission is where it is, as the whiteboard says it."""
+    return _section(f"why mission {mission_id} is {why['status']}", [why["summary"], *why["details"]])
+
+
 def of_logs(backend: Backend) -> list[str]:
-    """Return the end of every part's log."""
-    return [_section(f"log of {name}", _tail(backend.log(name))) for name in backend.names]
+    """Return the end of every part's log, and the trouble that it told of before."""
+    return [_section(f"log of {name}", log_lines.telling(backend.log(name))) for name in backend.names]
 
 
 async def of_consumers(bus: Bus, queue: str) -> str:
@@ -71,11 +80,6 @@ def _line(record: Record) -> str:
 
 def _json(value: Any) -> str:
     return msgspec.json.encode(value).decode()[:_LOG_WIDTH]
-
-
-def _tail(log: str) -> list[str]:
-    lines = [line[:_LOG_WIDTH] for line in log.splitlines() if line.strip()]
-    return lines[-_LOG_LINES:] or ["it said nothing"]
 
 
 def _section(title: str, lines: list[str]) -> str:

@@ -56,11 +56,13 @@ def missions_client(missions_stack: MissionStack) -> Iterator[MissionsClient]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Let what fails in a test with a stack carry the tails of its logs, unless it does already."""
+    """Let what fails in a test with a stack carry what became of its missions, and the tails of the logs."""
+    stack = getattr(item, "funcargs", {}).get("missions_stack")
+    if stack is not None and stack.is_started:
+        stack.talk.recent.clear()
     try:
         return (yield)
-    except Exception as error:
-        stack = getattr(item, "funcargs", {}).get("missions_stack")
+    except (Exception, pytest.fail.Exception) as error:  # the second is no Exception: `pytest.fail`, pytest-timeout
         if stack is not None and stack.is_started:
             stack.talk.explain(error)
         raise

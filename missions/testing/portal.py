@@ -7,6 +7,8 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from contracts.errors import MissionsError
+
 T = TypeVar("T")
 
 _END_WITHIN_S = 5.0
@@ -22,9 +24,12 @@ class Portal:
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
         """Run it to its end and return what it returns; whatever ends the waiting, such as Ctrl-C, cancels it."""
+        __tracebackhide__ = True
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()
+        except MissionsError as error:
+            raise error.with_traceback(None)  # noqa: B904 - it says what is wrong; a test shows where it was asked for
         except BaseException:
             future.cancel()
             raise

@@ -23,6 +23,7 @@ async def follow_until(
     client: Client, mission_id: str, statuses: Collection[str], seconds: float, *, at_most: int = 0
 ) -> list[Record]:
     """Follow a mission until it has one of these statuses, is over, or has `at_most` records; raises `WaitOver`."""
+    __tracebackhide__ = True
     found: list[Record] = []
     try:
         async with asyncio.timeout(seconds), aclosing(client.follow(mission_id)) as records:
@@ -30,11 +31,11 @@ async def follow_until(
                 found.append(record)
                 if record.status in statuses or record.status in TERMINAL or len(found) == at_most:
                     break
-    except TimeoutError as error:
+    except TimeoutError:
         status = found[-1].status if found else "unknown"
         wanted = f"{at_most} records" if at_most else " or ".join(sorted(statuses))
         message = f"mission {mission_id} is {status} with {len(found)} records after {seconds:g} s, expected: {wanted}"
-        raise WaitOver(message) from error
+        raise WaitOver(message) from None  # where the feed was just then explains nothing
     return found
 
 

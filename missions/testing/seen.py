@@ -55,8 +55,18 @@ class Seen(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Say what it is, and why."""
+        return f"mission {self.mission_id} is {self.status}{self._because}"
+
+    def __repr__(self) -> str:
+        """Say first what became of it, and why: a failed assertion shows the beginning."""
+        goals = ", ".join(f"{goal.id} {goal.kind} {goal.status}" for goal in self.goals)
+        result = f", result {self.result!r}" if self.result is not None else ""
+        return f"<{self.status}{self._because}: mission {self.mission_id}{result}, goals: {goals or 'none'}>"
+
+    @property
+    def _because(self) -> str:
         why = self.reason + (f": {self.error.message}" if self.error else "")
-        return f"mission {self.mission_id} is {self.status}" + (f" ({why})" if why else "")
+        return f" ({why})" if why else ""
 
 
 def seen(view: Mapping[str, Any]) -> Seen:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -23,6 +24,8 @@ from missions.testing.portal import Portal
 #: What a killed orchestrator had in hand comes again after this time; in production it is longer.
 _REDELIVERY_S = 2
 _NANO = 1_000_000_000
+#: So many missions are told of when something fails that names none.
+_RECENT = 3
 
 
 class MissionStack(Drills):
@@ -96,7 +99,7 @@ class MissionStack(Drills):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
-            if isinstance(error, Exception):
+            if error is not None and not isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
                 self.talk.explain(error)
         finally:
             self.stop()
@@ -211,6 +214,7 @@ class _Running:
         self.backend = backend
         self.portal = Portal()
         self.client = Client(backend.nats_url, backend.whiteboard_url, connect_s=10)
+        self.recent: deque[str] = deque(maxlen=_RECENT)
         token = new_token()
         own: EventFields = (
             {"conversation": token} if backend.owns_broker else {"conversation": token, "queue": backend.queue}
@@ -218,7 +222,9 @@ class _Running:
         self.talk = self.speaking(own, backend.queue)
 
     def speaking(self, fields: EventFields, queue: str, local: LocalExecutor | None = None) -> MissionsClient:
-        return MissionsClient(self.portal, self.client, self.backend, fields=fields, queue=queue, local=local)
+        return MissionsClient(
+            self.portal, self.client, self.backend, fields=fields, queue=queue, recent=self.recent, local=local
+        )
 
     def begin(self) -> None:
         if self.backend.owns_broker:

@@ -181,9 +181,12 @@ class Registry:
 
     def add(self, function: Callable[..., Any]) -> None:
         """Add a function marked with `@goal`; raises `Mistakes` naming file and line where it cannot be one."""
-        handler = _handler(function, getattr(function, _MARK))
+        mark = _mark_of(function)
+        if mark is None:
+            raise Mistakes([f"{where(function)} is no goal: mark it with @goal('kind')"])
+        handler = _handler(function, mark)
         known = self._handlers.get(handler.kind)
-        if known is not None and known.function is not function:
+        if known is not None and not _same(known.function, function):
             raise Mistakes([f"{where(function)}: goal kind {handler.kind!r} twice, also at {where(known.function)}"])
         self._handlers[handler.kind] = handler
 
@@ -251,6 +254,13 @@ def _limit(function: Callable[..., Any], declared: Declared, names: tuple[str, .
         return limit(declared.concurrency, declared.concurrency_key, names)
     except BadLimit as error:
         raise Mistakes([f"{where(function)}: {error}"]) from error
+
+
+def _same(known: Callable[..., Any], function: Callable[..., Any]) -> bool:
+    """Whether these are one function, be it of a file that was imported under two names; the later one counts."""
+    if known.__module__ == function.__module__:
+        return known is function
+    return where(known) == where(function) and known.__qualname__ == function.__qualname__
 
 
 def _mark_of(value: Any) -> Declared | None:

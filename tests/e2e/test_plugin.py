@@ -199,6 +199,50 @@ def test_a_goal_can_be_checked_without_a_stack(project: Project) -> None:
     assert code == 0, said
 
 
+FAILING = """
+from goals import count
+from missions.testing import MissionsClient, MissionStack
+
+def test_before(missions_stack: MissionStack) -> None:
+    missions_stack.run("/run echo text=of_another_test")
+
+def test_result(missions_stack: MissionStack) -> None:
+    assert missions_stack.run("/run fail message=boom").result == 3
+
+def test_served(missions_client: MissionsClient) -> None:
+    missions_client.serve(count)  # of the stack's own goals, too
+    assert missions_client.run("/run count text=a").status == "failed"
+
+def test_not_over(missions_stack: MissionStack) -> None:
+    missions_stack.wait(missions_stack.say("/run sleep seconds=60"), seconds=1)
+
+def test_without_a_broker(missions_stack: MissionStack) -> None:
+    missions_stack.say("/run sleep seconds=60")
+    missions_stack.kill("nats")
+    import pytest
+    pytest.fail("as it comes")
+"""
+
+
+def test_whatever_fails_says_what_became_of_its_missions(project: Project) -> None:
+    project.write("goals.py", GOALS)
+    project.write("test_it.py", FAILING)
+    code, said = project.pytest("-q", "--missions-goals", "goals.py")
+    assert code == 1, said
+    assert "4 failed, 1 passed" in said.splitlines()[-1], said
+    _, result, served, not_over, broken = re.split(r"^_+ test_\w+ _+$", said, flags=re.MULTILINE)
+    assert "where None = <failed (handler_error: boom): mission" in result
+    assert len(re.findall("-- missions: records of mission", result)) == 1, "of this test alone"
+    assert '"message":"boom"}' in result
+    assert re.search(r"warning goal_failed .*: boom", result)
+    assert "completed" in served.partition("-- missions: records of mission")[2]
+    assert "-- missions: why mission" in not_over
+    assert "It is owned by executor/" in not_over
+    assert "asyncio" not in not_over, "where our code was just then explains nothing"
+    assert "cannot be read" in broken
+    assert "nats_disconnected" in broken
+
+
 #: What differs from run to run in an output: ids of missions and owners, sequences, counts of consumers.
 _MASKS = (
     (r"executor/[^/]+/\d+/\w+", "executor/HOST/PID/ID"),

@@ -12,6 +12,7 @@ import pytest
 
 from contracts.errors import NotFound, TopologyError, WaitOver
 from missions import Client, goal
+from missions.nats_server import NatsServer
 from missions.records import Record
 from tests.support.broker import connected
 from tests.support.eventually import eventually
@@ -213,3 +214,10 @@ async def test_one_client_connects_once(nats_url: str) -> None:
         buses = await asyncio.gather(*(client.bus() for _ in range(5)))
 
     assert len(set(map(id, buses))) == 1
+
+
+async def test_a_connection_is_closed_in_peace_while_the_broker_is_down(nats_server: NatsServer) -> None:
+    async with connected(nats_server.url) as broker:
+        nats_server.kill()
+        await eventually(lambda: not broker.bus.connected)
+        await broker.bus.publish("still.waiting", b"for a connection")

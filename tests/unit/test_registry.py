@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import types
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from pydantic import BaseModel
 
 from contracts.errors import SetupError
 from services.executor.context import Context
-from services.executor.loading import load_registry
+from services.executor.loading import from_file, load_registry
 from services.executor.registry import BadParams, Handler, Registry, goal
 
 
@@ -194,3 +195,21 @@ def test_a_key_without_a_number_means_one_at_once() -> None:
     declared = handler(mail).limit
     assert declared is not None
     assert (declared.most, declared.key_of({"host": "a"})) == (1, "a")
+
+
+def test_a_function_whose_file_was_imported_under_two_names_is_one_goal(tmp_path: Path) -> None:
+    file = tmp_path / "goals_of_two_names.py"
+    file.write_text("from missions import goal\n\n@goal('twin')\ndef twin() -> int:\n    return 1\n")
+    one = from_file(file)
+    other = runpy.run_path(str(file), run_name="another_name")
+    registry = Registry()
+    registry.add_module(one)
+    registry.add(other["twin"])
+    handler = registry.get("twin")
+    assert handler is not None
+    assert handler.function is other["twin"]
+
+
+def test_what_is_no_goal_is_refused() -> None:
+    with pytest.raises(SetupError, match=r"len.* is no goal: mark it with @goal"):
+        Registry().add(len)
