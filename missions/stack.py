@@ -20,6 +20,7 @@ from missions.nats_server import NatsServer
 from missions.ports import Port
 from missions.readiness import await_ready
 from missions.service_process import ServiceProcess
+from services.executor.importing import refuse_to_start
 
 READY_WITHIN_S = 30.0
 _NATS = "nats"
@@ -150,6 +151,7 @@ class Stack:
 
     def start(self) -> None:
         """Start everything and return when every service is ready; raises `SetupError` and leaves nothing behind."""
+        refuse_to_start("a stack")
         try:
             names = ["whiteboard", "orchestrator", *self._executors]
             self._preflight(len(names))

@@ -20,6 +20,7 @@ from missions.testing.drills import Drills
 from missions.testing.local_executor import LocalExecutor
 from missions.testing.own_queue import forget_queue, new_token
 from missions.testing.portal import Portal
+from services.executor.importing import refuse_to_start
 
 #: What a killed orchestrator had in hand comes again after this time; in production it is longer.
 _REDELIVERY_S = 2
@@ -123,6 +124,7 @@ class MissionStack(Drills):
         """Start everything and return when it is ready; raises `SetupError` and leaves nothing behind."""
         if self._running is not None:
             raise SetupError("the stack is started already")
+        refuse_to_start("a stack")
         backend = _made(self._kind, self._wanted, self._options)
         try:
             backend.start()

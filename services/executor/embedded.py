@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from contracts.errors import SetupError
+from services.executor.importing import refuse_to_start
 from services.executor.loading import load_registry
 from services.executor.registry import Registry
 from services.executor.service import serve
@@ -25,6 +26,7 @@ async def run_executor_with_timeout(seconds: float, *, goals: Goals = (), settin
     `goals` are functions marked with `@goal`, beside those that the settings name. What still runs at the end goes
     back to its queue. Raises `MissionsError` when the executor cannot start.
     """
+    refuse_to_start("an executor")
     settings = settings or settings_module.load()
     stop = Stop()
     asyncio.get_running_loop().call_later(seconds, stop.set)
@@ -36,6 +38,7 @@ def start_executor_background(*, goals: Goals = (), settings: Settings | None = 
 
     Use it as a context manager, or call `stop()`. Raises `MissionsError` when it cannot start.
     """
+    refuse_to_start("an executor")
     settings = settings or settings_module.load()
     executor = BackgroundExecutor(settings, _registry(settings, goals))
     executor.start()

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from contracts.errors import SetupError
+from services.executor.importing import importing
 from services.executor.registry import Registry
 
 ENTRY_POINTS = "missions.goals"
@@ -40,7 +41,7 @@ def imported(name: str) -> ModuleType:
     """Import a module, which may lie in the working directory; raises `SetupError` naming file and line."""
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
-    with explained(f"cannot import goals from {name}"):
+    with explained(f"cannot import goals from {name}"), importing(name):
         return importlib.import_module(name)
 
 
@@ -54,7 +55,7 @@ def from_file(path: Path) -> ModuleType:
         raise SetupError(f"not a Python file: {path}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with explained(f"cannot load goals from {path}"):
+    with explained(f"cannot load goals from {path}"), importing(str(path)):
         spec.loader.exec_module(module)
     return module
 

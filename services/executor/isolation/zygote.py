@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import Any
 
+from services.executor.importing import importing
 from services.executor.isolation import child, frames, linux
 from services.executor.isolation.frames import Begin, Ended, Kill, SetUp, Source
 from services.executor.loading import from_file
@@ -70,7 +71,8 @@ def _module(source: Source) -> ModuleType:
         return sys.modules[source.module]
     if source.module == "__main__" or not _is_found(source.module):
         return from_file(Path(source.file))
-    return importlib.import_module(source.module)
+    with importing(source.file):
+        return importlib.import_module(source.module)
 
 
 def _is_found(module: str) -> bool:

@@ -62,12 +62,13 @@ class Zygote:
 
     async def start(self, sources: Iterable[Source]) -> None:
         """Have it import the goals; raises `SetupError`, and is over then, where it cannot."""
+        sources = tuple(sources)
         try:
-            self._control.send(frames.encode(frames.SetUp(tuple(sources), str(self.folder))))
+            self._control.send(frames.encode(frames.SetUp(sources, str(self.folder))))
             async with asyncio.timeout(_START_WITHIN_S):
                 ready = await self._ready
         except TimeoutError:
-            raise SetupError(f"the goals were not imported in a child process within {_START_WITHIN_S:g} s") from None
+            raise SetupError(_too_slow(sources)) from None
         finally:
             if not self._ready.done() or self._ready.cancelled() or self._ready.exception():
                 self.close()
@@ -180,6 +181,13 @@ def environment(settings: Settings, ours: Iterable[str] | None = None) -> dict[s
     wanted = {*_INHERITED, *settings.handler_env}
     names = os.environ if ours is None else ours
     return {name: os.environ[name] for name in names if name in wanted or name.startswith("LC_")}
+
+
+def _too_slow(sources: Iterable[Source]) -> str:
+    """Say that the goals are still being imported; a program that is its own file of goals may be running again."""
+    programs = sorted({source.file for source in sources if source.module == "__main__"})
+    hint = f': what {", ".join(programs)} does belongs below `if __name__ == "__main__":`' if programs else ""
+    return f"the goals were not imported in a child process within {_START_WITHIN_S:g} s{hint}"
 
 
 def _not_imported(why: str) -> str:
