@@ -68,6 +68,8 @@ class Stack:
         self._env = _DEFAULTS | {name: value for name, value in given.items() if value is not None}
         if goals:
             self._env["MISSIONS_GOALS"] = ",".join(goals)
+        #: Where services find the broker, by their name, if not at its own port: a relay, say.
+        self.nats_urls: Mapping[str, str] = {}
         self._nats = NatsServer(self._directory.nats, port=nats_port, log_file=self.log_file(_NATS))
         self._services: dict[str, ServiceProcess] = {}
         self._keepers: dict[str, Keeper] = {}
@@ -94,6 +96,11 @@ class Stack:
     def nats_url(self) -> str:
         """Where NATS clients connect."""
         return self._nats.url
+
+    @property
+    def nats_port(self) -> int:
+        """The broker's."""
+        return self._nats.port
 
     @property
     def monitor_url(self) -> str:
@@ -157,8 +164,8 @@ class Stack:
             self._preflight(len(names))
             self._directory.take()
             self._keep(_NATS, self._nats)
-            env = self._service_env()
             for name, port in zip(names, self._ports, strict=True):
+                env = self._service_env(name)
                 self._services[name] = ServiceProcess(name.partition("-")[0], port, env, self.log_file(name))
                 self._keep(name, self._services[name])
             await_ready(self._services, READY_WITHIN_S, self._crashed)
@@ -211,9 +218,10 @@ class Stack:
         """Let a frozen process go on."""
         self._process(name).resume()
 
-    def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
-        """Wait until every service says that it is ready, through restarts of theirs; raises `NotReady`."""
-        await_ready(self._services, within_s, lambda _: False)
+    def wait_ready(self, *names: str, within_s: float = READY_WITHIN_S) -> None:
+        """Wait until these services, or all, say that they are ready, through restarts of theirs; raises `NotReady`."""
+        services = {name: self._services[name] for name in names or self._services}
+        await_ready(services, within_s, lambda _: False)
 
     def _preflight(self, services: int) -> None:
         """Take the ports and look at the rest, before anything is started or made."""
@@ -231,9 +239,10 @@ class Stack:
         if self._up:
             self._on_event(event, **values)
 
-    def _service_env(self) -> dict[str, str]:
+    def _service_env(self, service: str) -> dict[str, str]:
         kept = {name: value for name, value in self._env.items() if name not in _FOREIGN}
-        return kept | {"MISSIONS_NATS_URL": self.nats_url, "MISSIONS_DATA_DIR": str(self.data_dir)}
+        url = self.nats_urls.get(service, self.nats_url)
+        return kept | {"MISSIONS_NATS_URL": url, "MISSIONS_DATA_DIR": str(self.data_dir)}
 
     def _process(self, name: str) -> ServiceProcess | NatsServer:
         return self._nats if name == _NATS else self._services[name]

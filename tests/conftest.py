@@ -11,7 +11,8 @@ import structlog
 from missions.nats_server import NatsServer
 from tests.support.docker_engine import why_no_engine
 
-pytest.register_assert_rewrite("tests.support.conformance", "tests.support.full_disks")  # suites that others inherit
+#: Suites that others inherit.
+pytest.register_assert_rewrite(*(f"tests.support.{suite}" for suite in ("conformance", "full_disks", "partitions")))
 
 HERE = Path(__file__).parent
 #: The marker of each folder; what is believed about NATS is looked up on a real server.

@@ -7,6 +7,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from missions.testing.portal import run_apart
 _HOST = "127.0.0.1"
 _LOOK_S = 0.1
 _SOMEBODY_WITHIN_S = 5.0
+_NOT_CUT = "executors on a broker that was joined cannot be cut off: use the backend process or containers"
 _NOT_OURS = "the disks belong to the deployment that was joined: use the backend process or containers"
 
 
@@ -33,6 +35,8 @@ class Attached:
     """Executors as processes, beside a deployment that stays as it was but for the records of what was said."""
 
     owns_broker = False
+    cuttable: Collection[str] = ()
+    bounded: Collection[str] = ()
     orchestrator_url: str | None = None
 
     def __init__(
@@ -40,6 +44,8 @@ class Attached:
     ) -> None:
         if wanted.disks:
             raise Unsupported(_NOT_OURS)
+        if wanted.links:
+            raise Unsupported(_NOT_CUT)
         self.nats_url = nats_url
         self.whiteboard_url = whiteboard_url
         self.queue = new_token()
@@ -102,8 +108,8 @@ class Attached:
         self._services[name].resume()
 
     def partition(self, name: str) -> None:
-        """Refuse: processes share the loopback."""
-        raise Unsupported(f"processes cannot be cut off: use the backend containers, or pause {name}")
+        """Refuse: nothing of ours is between an executor and that broker."""
+        raise Unsupported(f"{_NOT_CUT}, or pause {name}")
 
     def heal(self, name: str) -> None:
         """Do nothing: nothing was cut off."""

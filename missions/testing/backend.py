@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
@@ -32,11 +32,17 @@ class Wanted:
     executors: int = 1
     env: Mapping[str, str | None] = field(default_factory=dict)
     disks: Mapping[str, int] = field(default_factory=dict)  #: whose disk is bounded, and to how many MiB
+    links: frozenset[str] = frozenset()  #: who can be cut off from the broker, where that must be known before
 
     @property
     def environment(self) -> dict[str, str | None]:
         """What the services are told beside their addresses."""
         return {**QUICK, **self.env}
+
+    @property
+    def service_names(self) -> list[str]:
+        """What the parts beside the broker are called."""
+        return ["orchestrator", "whiteboard", *self.executor_names]
 
     @property
     def executor_names(self) -> list[str]:
@@ -49,6 +55,9 @@ class Backend(Protocol):
 
     #: Where its executors listen.
     queue: str
+    #: Which of its parts can be cut off now, and whose disk can be filled.
+    cuttable: Collection[str]
+    bounded: Collection[str]
     #: Whether the broker is this stack's own, so that nobody else is hurt by what is done to it.
     owns_broker: bool
 
@@ -75,6 +84,13 @@ class Backend(Protocol):
     def free_disk(self, name: str) -> None: ...
     def journal(self, into: Path) -> Path:
         """Return a folder with the whiteboard's journal, copied into `into` where it is not on this machine."""
+
+
+def unlinked(name: str, services: Collection[str]) -> Unsupported:
+    """Return why a process cannot be cut off: nothing of ours is between it and the broker."""
+    if name not in services:
+        return Unsupported(f"with_link(…) knows {', '.join(services)}: {name} as a process can be paused, not cut off")
+    return Unsupported(f'nothing can cut {name} off from the broker: ask for it before the start, with_link("{name}")')
 
 
 def unbounded(name: str) -> Unsupported:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Protocol, Self
 
-FaultKind = Literal["kill", "pause", "restart"]
+FaultKind = Literal["kill", "pause", "restart", "partition", "fill_disk"]
 
 _AFTER_S = (0.1, 0.8)
 _DOWN_S = (0.1, 1.0)
@@ -23,6 +23,10 @@ class Victims(Protocol):
     def restart(self, name: str) -> None: ...
     def pause(self, name: str) -> None: ...
     def resume(self, name: str) -> None: ...
+    def partition(self, name: str) -> None: ...
+    def heal(self, name: str) -> None: ...
+    def fill_disk(self, name: str) -> None: ...
+    def free_disk(self, name: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -40,13 +44,26 @@ class Fault:
         return f"after {self.after_s:.2f} s {self.kind} {self.victim}{for_s}"
 
 
-def plan(seed: int, victims: Sequence[str], faults: Sequence[FaultKind], rounds: int) -> tuple[Fault, ...]:
+def plan(seed: int, victims: Mapping[FaultKind, Sequence[str]], rounds: int) -> tuple[Fault, ...]:
     """Return the faults that a seed stands for; the same for the same arguments, on every machine."""
     chance = random.Random(seed)  # noqa: S311 - it must repeat
-    return tuple(
-        Fault(chance.choice(faults), chance.choice(victims), chance.uniform(*_AFTER_S), chance.uniform(*_DOWN_S))
-        for _ in range(rounds)
-    )
+    return tuple(_drawn(chance, victims) for _ in range(rounds))
+
+
+def _drawn(chance: random.Random, victims: Mapping[FaultKind, Sequence[str]]) -> Fault:
+    kind = chance.choice(list(victims))
+    return Fault(kind, chance.choice(victims[kind]), chance.uniform(*_AFTER_S), chance.uniform(*_DOWN_S))
+
+
+_Act = Callable[[Victims, str], None]
+#: What breaks a part, and what mends it.
+_DONE_BY: Mapping[FaultKind, tuple[_Act, _Act | None]] = {
+    "kill": (lambda parts, name: parts.kill(name), lambda parts, name: parts.restart(name)),
+    "pause": (lambda parts, name: parts.pause(name), lambda parts, name: parts.resume(name)),
+    "restart": (lambda parts, name: parts.restart(name), None),
+    "partition": (lambda parts, name: parts.partition(name), lambda parts, name: parts.heal(name)),
+    "fill_disk": (lambda parts, name: parts.fill_disk(name), lambda parts, name: parts.free_disk(name)),
+}
 
 
 class Chaos:
@@ -98,12 +115,11 @@ class Chaos:
             self._failure = error
 
     def _commit(self, fault: Fault) -> None:
-        if fault.kind == "pause":
-            self._victims.pause(fault.victim)
+        """Break a part, and mend it after a while; a restart is over when it has happened."""
+        breaks, mends = _DONE_BY[fault.kind]
+        breaks(self._victims, fault.victim)
+        if mends is not None:
             self._enough.wait(fault.down_s)
-            self._victims.resume(fault.victim)
-            return
-        if fault.kind == "kill":
-            self._victims.kill(fault.victim)
-            self._enough.wait(fault.down_s)
-        self._victims.restart(fault.victim)
+            mends(self._victims, fault.victim)
+        if fault.kind == "fill_disk" and fault.victim == "nats":
+            self._victims.restart(fault.victim)  # it writes no more before

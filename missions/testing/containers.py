@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
@@ -39,7 +39,9 @@ class Containers:
     owns_broker = True
 
     def __init__(self, wanted: Wanted, *, missions_image: str | None = None, nats_image: str | None = None) -> None:
-        self.names = ["nats", "orchestrator", "whiteboard", *wanted.executor_names]
+        self.names = ["nats", *wanted.service_names]
+        self.cuttable: Collection[str] = self.names
+        self.bounded: Collection[str] = wanted.disks
         self._wanted = wanted
         self._missions_image = missions_image or os.environ.get(*MISSIONS_IMAGE)
         self._nats_image = nats_image or os.environ.get(*NATS_IMAGE)

@@ -139,9 +139,22 @@ class Drills(ABC):
         faults: Sequence[FaultKind] = ("kill", "pause", "restart"),
         rounds: int = 5,
     ) -> Chaos:
-        """Break parts at random while a block runs; what is planned is printed, and `seed` has it again."""
+        """Break parts at random while a block runs; what is planned is printed, and `seed` has it again.
+
+        `partition` and `fill_disk` are done only when they are named, to those of the victims that bear them.
+        """
         seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
-        return Chaos(self, seed, plan(seed, tuple(victims) or tuple(self.names), faults, rounds))
+        named = tuple(map(self._checked, victims)) or tuple(self.names)
+        return Chaos(self, seed, plan(seed, {fault: self._bearing(fault, named) for fault in faults}, rounds))
+
+    def _bearing(self, fault: FaultKind, names: Sequence[str]) -> list[str]:
+        """Return those that a fault can be done to; raises `Unsupported` where there is none."""
+        limited = {"partition": (self.backend.cuttable, "with_link"), "fill_disk": (self.backend.bounded, "with_disk")}
+        able, how = limited.get(fault, (names, ""))
+        found = [name for name in names if name in able]
+        if not found:
+            raise Unsupported(f"no {fault} for {', '.join(names)}: ask for it before the start, {how}(…)")
+        return found
 
     def stored(self) -> list[Stored]:
         """Return every record as the broker holds it; on a broker that was joined: those of the stack's own queue."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from contracts.errors import MissionsError
@@ -33,6 +33,10 @@ class Portal:
         except BaseException:
             future.cancel()
             raise
+
+    def soon(self, act: Callable[[], object]) -> None:
+        """Have it done on the loop, as its next thing."""
+        self._loop.call_soon_threadsafe(act)
 
     def close(self) -> None:
         """End the loop."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
 from contracts.subjects import DEFAULT_QUEUE
 from missions.stack import Stack
-from missions.testing.backend import TAIL_BYTES, Unsupported, Wanted, unbounded
+from missions.testing.backend import TAIL_BYTES, Wanted, unbounded, unlinked
+from missions.testing.link import Link
+from missions.testing.portal import Portal
 from missions.testing.small_disk import SmallDisk
 
 #: What is on the bounded disk of a part, below the stack's directory; the whiteboard's index stays beside it.
@@ -31,8 +34,13 @@ class Processes:
             env=wanted.environment,
             on_event=lambda *_, **__: None,  # a fault that a test ordered is no news
         )
+        self._services = wanted.service_names
+        self._portal = Portal() if wanted.links else None
+        self._links = {name: Link(self._portal, lambda: self._stack.nats_port) for name in wanted.links if self._portal}
         self._disks = {name: SmallDisk(self._folder / _KEPT_IN[name], mb) for name, mb in wanted.disks.items()}
-        self.names = ["nats", "orchestrator", "whiteboard", *wanted.executor_names]
+        self.names = ["nats", *wanted.service_names]
+        self.cuttable: Collection[str] = self._links
+        self.bounded: Collection[str] = self._disks
 
     @property
     def nats_url(self) -> str:
@@ -51,8 +59,14 @@ class Processes:
 
     def start(self) -> None:
         """Start everything and return when every service is ready; raises `SetupError`."""
+        for name in self._links:
+            if name not in self._services:
+                raise unlinked(name, self._services)
+        for link in self._links.values():
+            link.start()
         for disk in self._disks.values():
             disk.mount()
+        self._stack.nats_urls = {name: link.url for name, link in self._links.items()}
         self._stack.start()
 
     def stop(self) -> None:
@@ -62,6 +76,10 @@ class Processes:
         finally:
             for disk in self._disks.values():
                 disk.unmount()
+            if self._portal:
+                for link in self._links.values():
+                    link.stop()
+                self._portal.close()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def log(self, name: str) -> str:
@@ -87,11 +105,13 @@ class Processes:
         self._stack.resume(name)
 
     def partition(self, name: str) -> None:
-        """Refuse: processes share the loopback."""
-        raise Unsupported(f"processes cannot be cut off: use the backend containers, or pause {name}")
+        """Let nothing through between a service and the broker; raises `Unsupported` where nothing of ours is there."""
+        self._link(name).cut()
 
     def heal(self, name: str) -> None:
-        """Do nothing: nothing was cut off."""
+        """Let everything through again, and wait until the service is ready."""
+        self._link(name).join()
+        self._stack.wait_ready(name)
 
     def fill_disk(self, name: str) -> None:
         """Leave no room on the disk of a part; raises `Unsupported` where nothing bounds it."""
@@ -104,6 +124,11 @@ class Processes:
     def journal(self, into: Path) -> Path:
         """Return where the journal is."""
         return self._stack.journal.parent
+
+    def _link(self, name: str) -> Link:
+        if name not in self._links:
+            raise unlinked(name, self._services)
+        return self._links[name]
 
     def _disk(self, name: str) -> SmallDisk:
         if name not in self._disks:

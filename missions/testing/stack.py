@@ -46,6 +46,7 @@ class MissionStack(Drills):
     ) -> None:
         super().__init__()
         self._wanted = Wanted(tuple(map(str, goals)), executors, env or {})
+        self._links: frozenset[str] | None = None  #: who can be cut off; empty for all
         self._kind: BackendName = backend
         self._options: dict[str, Any] = {}
         self._running: _Running | None = None
@@ -88,6 +89,14 @@ class MissionStack(Drills):
         self._wanted = replace(self._wanted, disks={**self._wanted.disks, name: mb})
         return self
 
+    def with_link(self, *names: str) -> Self:
+        """Let these services, or all of them, be cut off from the broker by `partition`; containers always can be.
+
+        As processes they reach the broker through a relay of this process then.
+        """
+        self._links = (self._links or frozenset()) | frozenset(names) if names else frozenset()
+        return self
+
     def with_images(self, *, missions: str | None = None, nats: str | None = None) -> Self:
         """Run other images than the pinned ones; only the backend `containers` has any."""
         named = {"missions_image": missions, "nats_image": nats}
@@ -125,7 +134,8 @@ class MissionStack(Drills):
         if self._running is not None:
             raise SetupError("the stack is started already")
         refuse_to_start("a stack")
-        backend = _made(self._kind, self._wanted, self._options)
+        links = frozenset() if self._links is None else self._links or frozenset(self._wanted.service_names)
+        backend = _made(self._kind, replace(self._wanted, links=links), self._options)
         try:
             backend.start()
             self._running = _Running(backend)

@@ -10,6 +10,7 @@ from contracts.errors import SetupError
 from missions.testing import MissionStack
 from tests.support.conformance import KIT_GOALS, OwnConformance
 from tests.support.full_disks import FullDisks
+from tests.support.partitions import Partitions
 
 pytestmark = pytest.mark.timeout(900)  # the first one builds the image
 
@@ -32,23 +33,25 @@ class TestContainers(OwnConformance):
     def stack(self, containers: MissionStack) -> MissionStack:
         return containers
 
-    def test_an_executor_that_was_cut_off_for_longer_than_its_lease_changes_nothing(self, stack: MissionStack) -> None:
-        mission_id = stack.say("/run sleep seconds=5")
-        stack.after_record(2, mission_id)
-        stack.partition("executor")
-        with stack.conversation() as talk:
-            assert talk.run("/run echo text=hi").result == "hi"  # the others go on
-        stack.heal("executor")
-        assert stack.wait(mission_id).status == "completed"
-        stack.assert_legal_history()
-        stack.assert_one_outcome()
-
     def test_ports_outlive_a_restart(self, stack: MissionStack) -> None:
         before = (stack.nats_url, stack.whiteboard_url, stack.orchestrator_url)
         for name in stack.names:
             stack.restart(name)
         assert (stack.nats_url, stack.whiteboard_url, stack.orchestrator_url) == before
         assert stack.run("/run echo text=hi").result == "hi"
+
+
+@pytest.fixture(scope="module")
+def two_executors(missions_image: str) -> Iterator[MissionStack]:
+    stack = MissionStack(backend="containers", executors=2).with_images(missions=missions_image)
+    with stack.with_disk("whiteboard") as started:
+        yield started
+
+
+class TestPartitions(Partitions):
+    @pytest.fixture
+    def stack(self, two_executors: MissionStack) -> MissionStack:
+        return two_executors
 
 
 class TestFullDisks(FullDisks):

@@ -54,7 +54,7 @@ async def test_sigterm_under_load_ends_a_service_in_order_and_loses_nothing(tmp_
         process = running(drilled.stack, service)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, WITHIN_S) == 0  # it ends itself with 1 where 5 s are not enough
-        await asyncio.to_thread(drilled.stack.wait_ready, WITHIN_S)
+        await asyncio.to_thread(drilled.stack.wait_ready, within_s=WITHIN_S)
         await saying
         await drilled.verify()
 

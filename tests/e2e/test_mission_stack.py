@@ -13,6 +13,7 @@ from missions.readiness import NotReady
 from missions.testing import MissionStack, Unsupported
 from tests.support.conformance import KIT_GOALS, Conformance, OwnConformance
 from tests.support.full_disks import FullDisks
+from tests.support.partitions import Partitions
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -39,9 +40,13 @@ class TestProcesses(OwnConformance):
     def stack(self, processes: MissionStack) -> MissionStack:
         return processes
 
-    def test_a_process_cannot_be_cut_off(self, stack: MissionStack) -> None:
-        with pytest.raises(Unsupported, match="containers"):
+    def test_a_process_that_no_relay_is_before_is_not_cut_off(self, stack: MissionStack) -> None:
+        with pytest.raises(Unsupported, match=r'with_link\("executor"\)'):
             stack.partition("executor")
+        with pytest.raises(Unsupported, match="nats as a process can be paused"):
+            stack.partition("nats")
+        with pytest.raises(Unsupported, match=r"no partition for nats, .*with_link"):
+            stack.chaos(faults=("partition",))
 
     def test_a_disk_that_nothing_bounds_is_not_filled(self, stack: MissionStack) -> None:
         with pytest.raises(Unsupported, match=r'with_disk\("whiteboard"\)'):
@@ -52,6 +57,23 @@ class TestFullDisks(FullDisks):
     @pytest.fixture
     def stack(self, small_disks: MissionStack) -> MissionStack:
         return small_disks
+
+
+@pytest.fixture(scope="module")
+def linked() -> Iterator[MissionStack]:
+    stack = MissionStack(executors=2).with_link().with_disk("whiteboard")
+    try:
+        stack.start()
+    except Unsupported as error:
+        pytest.skip(str(error))
+    yield stack
+    stack.stop()
+
+
+class TestPartitions(Partitions):
+    @pytest.fixture
+    def stack(self, linked: MissionStack) -> MissionStack:
+        return linked
 
 
 @pytest.mark.parametrize("reads", ["whiteboard", "broker"])
@@ -91,6 +113,13 @@ def test_the_disks_of_a_deployment_that_was_joined_are_left_alone(processes: Mis
         MissionStack.attach(processes.nats_url).with_disk("nats").start()
     with MissionStack.attach(processes.nats_url) as stack, pytest.raises(Unsupported, match="joined"):
         stack.fill_disk("executor")
+
+
+def test_only_a_service_has_a_link() -> None:
+    with pytest.raises(Unsupported, match="with_link"):
+        MissionStack().with_link("executor-2").start()
+    with pytest.raises(Unsupported, match="joined"):
+        MissionStack.attach("nats://127.0.0.1:1").with_link().start()
 
 
 def test_a_small_disk_goes_with_its_stack_even_when_that_does_not_start() -> None:

@@ -276,7 +276,7 @@ def test_the_tests_of_the_page_pass(project: Project) -> None:
             project.write(name.replace("with_block", "test_with_block"), block.text)
     code, said = project.pytest("-q")
     assert code == 0, said
-    assert "3 passed" in said
+    assert "4 passed" in said
 
 
 def test_the_full_disk_of_the_page_passes(project: Project) -> None:

@@ -68,7 +68,7 @@ async def test_waiting_survives_the_kill_of_everything(tmp_path: Path) -> None:
         await all_wait(drilled, events)
         for name in EVERYTHING:
             await asyncio.to_thread(drilled.stack.kill, name)
-        await asyncio.to_thread(drilled.stack.wait_ready, WITHIN_S)
+        await asyncio.to_thread(drilled.stack.wait_ready, within_s=WITHIN_S)
         await answer_all(drilled, events)
         found = histories(await drilled.verify())
     assert Counter(trace.read_text().split()) == {f"line-{n}": 1 for n in range(MISSIONS)}
