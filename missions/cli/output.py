@@ -25,6 +25,9 @@ _COLOURS = {
     "fail": "red",
 }
 
+#: A column as wide as a mission id keeps its room in a table; wider ones share what is left.
+_NARROW = 26
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -113,9 +116,11 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     except ImportError:
         return False
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
-        shown.add_column(column, overflow="ellipsis", no_wrap=True)
+    for cells in zip(
+        columns, *rows, strict=True
+    ):  # rich takes room from the columns that may wrap first: the wide ones
+        shown.add_column(cells[0], overflow="ellipsis", no_wrap=max(map(len, cells)) <= _NARROW)
     for row in rows:
-        shown.add_row(*(Text(cell, style=_COLOURS.get(cell, "")) for cell in row))
+        shown.add_row(*(Text(cell, _COLOURS.get(cell, ""), no_wrap=True, overflow="ellipsis") for cell in row))
     Console().print(shown)
     return True

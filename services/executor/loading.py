@@ -20,7 +20,7 @@ from services.executor.registry import Registry
 
 ENTRY_POINTS = "missions.goals"
 _BUILT_IN = tuple(f"services.executor.kinds.{name}" for name in ("basic", "command", "http", "llm", "mcp"))
-_OURS = Path(__file__).parents[1]
+_OURS = tuple(Path(__file__).parents[2] / name for name in ("contracts", "missions", "services"))
 _STANDARD = Path(sysconfig.get_path("stdlib"))
 
 
@@ -82,7 +82,8 @@ def _place(error: BaseException) -> str:
 def _is_users(filename: str) -> bool:
     path = Path(filename)
     libraries = {"site-packages", "dist-packages"}.intersection(path.parts)
-    return not (filename.startswith("<") or libraries or path.is_relative_to(_OURS) or path.is_relative_to(_STANDARD))
+    theirs = not any(map(path.is_relative_to, (*_OURS, _STANDARD)))
+    return theirs and not libraries and not filename.startswith("<")
 
 
 def _message(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 
-from missions.cli import render
+from missions.cli import output, render
 from missions.cli.output import clean, clock, program, table
 from missions.cli.parameters import Moment
 from missions.records import Record
@@ -112,6 +112,24 @@ def test_a_table_is_aligned_and_carries_no_colours_into_a_pipe(capsys: pytest.Ca
     table(("ID", "STATUS"), [("a", "completed"), ("bcd", "failed")])
 
     assert capsys.readouterr().out == "ID   STATUS\na    completed\nbcd  failed\n"
+
+
+def test_a_narrow_terminal_takes_room_from_wide_columns_first(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rich", reason="without it a table is as wide as it is")
+    monkeypatch.setattr(output, "coloured", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    table(
+        ("KIND", "QUEUE", "PARAMS", "DESCRIPTION"),
+        [("report.build", "default", "rates:object " * 9, "Build it. " * 20)],
+    )
+
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["KIND", "QUEUE", "PARAMS", "DESCRIPTION"]
+    assert row.startswith("report.build  default  rates:object")
+    assert row.count("…") == 2
+    assert len(row) <= 60
 
 
 def test_a_mission_page_leaves_out_what_is_not_known(capsys: pytest.CaptureFixture[str]) -> None:
