@@ -114,7 +114,8 @@ def _misused(error: click.ClickException) -> int:
         error.show()
     elif isinstance(error, click.UsageError):
         path = error.ctx.command_path if error.ctx else "missions"
-        click.echo(f"{path}: {error.format_message()} Try: {path} --help", err=True)
+        said = error.format_message()
+        click.echo(f"{path}: {said}{'' if said.endswith(('.', '?')) else '.'} Try: {path} --help", err=True)
     else:
         click.echo(f"missions: {error.format_message()}", err=True)
     return error.exit_code

@@ -116,9 +116,7 @@ def _rich_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
     except ImportError:
         return False
     shown = Table(box=None, pad_edge=False, header_style="bold")
-    for cells in zip(
-        columns, *rows, strict=True
-    ):  # rich takes room from the columns that may wrap first: the wide ones
+    for cells in zip(columns, *rows, strict=True):  # rich takes room first from those that may wrap: the wide ones
         shown.add_column(cells[0], overflow="ellipsis", no_wrap=max(map(len, cells)) <= _NARROW)
     for row in rows:
         shown.add_row(*(Text(cell, _COLOURS.get(cell, ""), no_wrap=True, overflow="ellipsis") for cell in row))

@@ -213,3 +213,10 @@ def test_a_function_whose_file_was_imported_under_two_names_is_one_goal(tmp_path
 def test_what_is_no_goal_is_refused() -> None:
     with pytest.raises(SetupError, match=r"len.* is no goal: mark it with @goal"):
         Registry().add(len)
+
+
+def test_a_mistake_is_placed_in_their_file_also_where_we_found_it(tmp_path: Path) -> None:
+    file = tmp_path / "named.py"
+    file.write_text("from missions import goal\n\n@goal('two words')\ndef named() -> int:\n    return 1\n")
+    with pytest.raises(SetupError, match=rf"{file}:3: InvalidIdentifier: goal kind 'two words'"):
+        from_file(file)
