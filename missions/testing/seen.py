@@ -1,4 +1,8 @@
-"""A mission as a test sees it: what the whiteboard, or the broker, tells of it, with types."""
+"""A mission as a test sees it: what the whiteboard, or the broker, tells of it, with types.
+
+The whiteboard's own view keeps values byte for byte, for it only passes them on; here they are Python's. A client does
+not import the whiteboard, so these are types of their own, and a test keeps the two in step.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +17,23 @@ from contracts.messages import Artifact, Failure
 
 
 class SeenGoal(Struct, frozen=True, kw_only=True):
-    """One goal as it stands; `attempt` counts its tries."""
+    """One goal as it stands; `attempt` counts its tries, `log` is what its handler logged."""
 
     id: str
     kind: str
     status: str
     attempt: int = 0
     params: Any = None
+    needs: tuple[str, ...] = ()
     result: Any = None
     error: Failure | None = None
     progress: Any = None
     question: Any = None
+    answer: Any = None
     artifacts: tuple[Artifact, ...] = ()
+    log: tuple[Any, ...] = ()
+    started_at: str | None = None
+    finished_at: str | None = None
 
 
 class Seen(Struct, frozen=True, kw_only=True):
@@ -43,10 +52,14 @@ class Seen(Struct, frozen=True, kw_only=True):
     goals: tuple[SeenGoal, ...] = ()
     result: Any = None
     error: Failure | None = None
-    proposed_at: str | None = None
+    deadline: str | None = None
+    retry_of: str = ""
+    proposed_at: str
     started_at: str | None = None
     finished_at: str | None = None
-    seq: int = 0
+    updated_at: str
+    first_seq: int
+    seq: int
 
     @property
     def is_over(self) -> bool:
