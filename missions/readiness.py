@@ -17,6 +17,11 @@ class NotReady(SetupError):
     def __init__(self, message: str, service: ServiceProcess) -> None:
         super().__init__(f"{message} (see {service.log_file})")
         self.log_tail = service.log_tail()
+        self._message = message
+
+    def forget_log_file(self) -> None:
+        """Name the log no longer: it goes with the stack that did not start."""
+        self.args = (self._message,)
 
 
 def await_ready(services: Mapping[str, ServiceProcess], within_s: float, given_up: Callable[[str], bool]) -> None:

@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from contracts import topology
-from contracts.errors import MissionsError, SetupError
-from missions.client import Client, EventFields
+from contracts.errors import SetupError
+from missions.client import Client
+from missions.readiness import NotReady
 from missions.testing import evidence
 from missions.testing.backend import KEEPERS, Backend, BackendName, Unsupported, Wanted
 from missions.testing.client import MissionsClient
 from missions.testing.drills import Drills
 from missions.testing.local_executor import LocalExecutor
-from missions.testing.own_queue import forget_queue, new_token
-from missions.testing.portal import Portal
+from missions.testing.own_queue import new_token
+from missions.testing.running import Running
 from services.executor.importing import refuse_to_start
-
-#: What a killed orchestrator had in hand comes again after this time; in production it is longer.
-_REDELIVERY_S = 2
-_NANO = 1_000_000_000
-#: So many missions are told of when something fails that names none.
-_RECENT = 3
 
 
 class MissionStack(Drills):
@@ -45,11 +38,11 @@ class MissionStack(Drills):
         env: dict[str, str | None] | None = None,
     ) -> None:
         super().__init__()
-        self._wanted = Wanted(tuple(map(str, goals)), executors, env or {})
+        self._wanted = Wanted(tuple(map(str, goals)), _at_least_one(executors), env or {})
         self._links: frozenset[str] | None = None  #: who can be cut off; empty for all
         self._kind: BackendName = backend
         self._options: dict[str, Any] = {}
-        self._running: _Running | None = None
+        self._running: Running | None = None
 
     @classmethod
     def attach(
@@ -71,7 +64,7 @@ class MissionStack(Drills):
 
     def with_executors(self, count: int) -> Self:
         """Run so many executors: `executor`, `executor-2`, …."""
-        self._wanted = replace(self._wanted, executors=count)
+        self._wanted = replace(self._wanted, executors=_at_least_one(count))
         return self
 
     def with_env(self, **variables: str | None) -> Self:
@@ -138,12 +131,16 @@ class MissionStack(Drills):
         backend = _made(self._kind, replace(self._wanted, links=links), self._options)
         try:
             backend.start()
-            self._running = _Running(backend)
+            self._running = Running(backend)
             self._running.begin()
         except BaseException as error:
-            evidence.add_notes(error, *evidence.of_logs(backend))
-            self._running = None
-            backend.stop()
+            if isinstance(error, NotReady):
+                error.forget_log_file()
+            if any(map(backend.log, backend.names)):
+                evidence.add_notes(error, *evidence.of_logs(backend))
+            if self._running is None:
+                backend.stop()
+            self.stop()
             raise
 
     def stop(self) -> None:
@@ -190,10 +187,16 @@ class MissionStack(Drills):
         return self._started.talk
 
     @property
-    def _started(self) -> _Running:
+    def _started(self) -> Running:
         if self._running is None:
             raise SetupError("the stack is not started: use it as a context manager, or call start()")
         return self._running
+
+
+def _at_least_one(executors: int) -> int:
+    if executors < 1:
+        raise SetupError(f"executors={executors}: a stack has at least one")
+    return executors
 
 
 def _made(kind: BackendName, wanted: Wanted, options: dict[str, Any]) -> Backend:
@@ -204,6 +207,8 @@ def _made(kind: BackendName, wanted: Wanted, options: dict[str, Any]) -> Backend
         return Processes(wanted)
     if kind == "containers":
         return _containers(wanted, options)
+    if kind != "attach":
+        raise SetupError(f"backend={kind!r}; known: process, containers; MissionStack.attach(nats_url) joins a broker")
     if "nats_url" not in options:
         raise SetupError("attach to what? MissionStack.attach(nats_url)")
     from missions.testing.attached import Attached  # noqa: PLC0415
@@ -217,51 +222,3 @@ def _containers(wanted: Wanted, options: dict[str, Any]) -> Backend:
     except ImportError as error:
         raise SetupError(f'containers need {error.name}: pip install "nats-missions[testing]"') from error
     return Containers(wanted, **options)
-
-
-class _Running:
-    """A started backend, and our connection to it."""
-
-    def __init__(self, backend: Backend) -> None:
-        self.backend = backend
-        self.portal = Portal()
-        self.client = Client(backend.nats_url, backend.whiteboard_url, connect_s=10)
-        self.recent: deque[str] = deque(maxlen=_RECENT)
-        token = new_token()
-        own: EventFields = (
-            {"conversation": token} if backend.owns_broker else {"conversation": token, "queue": backend.queue}
-        )
-        self.talk = self.speaking(own, backend.queue)
-
-    def speaking(self, fields: EventFields, queue: str, local: LocalExecutor | None = None) -> MissionsClient:
-        return MissionsClient(
-            self.portal, self.client, self.backend, fields=fields, queue=queue, recent=self.recent, local=local
-        )
-
-    def begin(self) -> None:
-        if self.backend.owns_broker:
-            self.portal.call(_redeliver_soon(self.client))
-
-    def forget(self, queue: str) -> None:
-        async def forget() -> None:
-            await forget_queue(await self.client.bus(), queue)
-
-        with suppress(MissionsError):  # the broker is away
-            self.portal.call(forget())
-
-    def end(self) -> None:
-        try:
-            with suppress(MissionsError):
-                self.portal.call(self.client.close())
-            self.portal.close()
-        finally:
-            self.backend.stop()
-
-
-async def _redeliver_soon(client: Client) -> None:
-    """Let what a killed orchestrator had in hand come again soon."""
-    bus = await client.bus()
-    for spec in topology.CONSUMERS:
-        if spec.config["ack_policy"] == "explicit":
-            config = spec.config | {"ack_wait": _REDELIVERY_S * _NANO}
-            await bus.api(f"CONSUMER.CREATE.{spec.stream}.{spec.name}", {"stream_name": spec.stream, "config": config})

@@ -142,7 +142,18 @@ def test_a_start_that_fails_shows_the_logs_and_leaves_nothing() -> None:
     with pytest.raises(NotReady) as failure:
         stack.start()
     assert "MISSIONS_NO_SUCH_SETTING" in "\n".join(failure.value.__notes__)
+    assert ".log" not in str(failure.value), "it is gone"
     assert not stack.is_started
+
+
+def test_what_a_stack_cannot_be_is_said_with_what_it_can() -> None:
+    with pytest.raises(SetupError, match=r"known: process, containers; MissionStack\.attach"):
+        MissionStack(backend="docker").start()  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(SetupError, match="executors=0: a stack has at least one"):
+        MissionStack().with_executors(0)
+    with pytest.raises(SetupError, match=r"no such goals file: nope\.py") as failure:
+        MissionStack("nope.py").start()
+    assert not hasattr(failure.value, "__notes__"), "nothing ran that could have logged"
 
 
 def test_executors_and_settings_are_as_asked() -> None:
