@@ -103,6 +103,7 @@ def create_app(routes: Sequence[BaseRoute], health: Health, metrics: Metrics, se
             Exception: _on_exception,
         },
     )
+    app.router.redirect_slashes = False  # an answer that is nowhere described, for a path that is nothing
     app.state.has_secrets = bool(routes)
     app.state.described = _encode(document(app.routes))
     return app
