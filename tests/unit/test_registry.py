@@ -216,7 +216,7 @@ def test_what_is_no_goal_is_refused() -> None:
 
 
 def test_a_mistake_is_placed_in_their_file_also_where_we_found_it(tmp_path: Path) -> None:
-    file = tmp_path / "named.py"
-    file.write_text("from missions import goal\n\n@goal('two words')\ndef named() -> int:\n    return 1\n")
-    with pytest.raises(SetupError, match=rf"{file}:3: InvalidIdentifier: goal kind 'two words'"):
+    file = tmp_path / "mistaken.py"
+    file.write_text("from contracts import ids\n\nQUEUE = ids.check_token('two words', 'queue')\n")
+    with pytest.raises(SetupError, match=rf"{file}:3: InvalidIdentifier: "):
         from_file(file)
