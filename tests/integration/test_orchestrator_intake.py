@@ -27,6 +27,7 @@ from services.runtime.chat_door import ChatDoor
 from services.runtime.writer import Writer
 from tests.support.eventually import eventually
 from tests.support.orchestrating import Broker, broker, orchestrator
+from tests.support.raw_nats import ODD_TOKENS, publish_bytes
 
 GREET = KindSpec(kind="greet", phrases=("say hello to {name}",))
 
@@ -53,6 +54,16 @@ async def test_a_command_in_plain_text_is_proposed_and_accepted(running: Broker)
     assert mission.causation_id == f"seq-1-{stored.time_ns}"
     reply = await running.reply(mission, "accepted")
     assert reply.in_reply_to == mission.causation_id
+
+
+async def test_whatever_bytes_stand_in_a_subject_the_orchestrator_goes_on(
+    nats_server: NatsServer, running: Broker
+) -> None:
+    for token in ODD_TOKENS:
+        await publish_bytes(nats_server, b"chat.events." + token, b"/run echo text=hi")
+    await running.say(b"/run echo text=hi", "chat.events.ops")
+    assert (await running.only_proposal()).conversation == "ops"
+    assert (await running.bus.stream_state(DEADLETTERS)).messages == len(ODD_TOKENS)
 
 
 async def test_explicit_goals_are_proposed(running: Broker) -> None:

@@ -18,6 +18,7 @@ from services.whiteboard.service import serve
 from tests.support.broker import connected, settings_for
 from tests.support.eventually import eventually
 from tests.support.proxy import Proxy
+from tests.support.raw_nats import ODD_TOKENS, publish_bytes
 from tests.support.watching import assert_same, complete, starting_whiteboard, whiteboard
 
 ECHO = Goal(id="g1", kind="echo")
@@ -99,6 +100,17 @@ async def test_what_nobody_understands_is_journalled_and_pointed_out(nats_url: s
         await assert_same(broker, board)
         letters = [await broker.bus.message(topology.DEADLETTERS, seq) for seq in range(1, len(bodies) + 1)]
         assert [letter.data for letter in letters if letter] == bodies
+
+
+async def test_whatever_bytes_stand_in_a_subject_the_board_goes_on(nats_server: NatsServer, tmp_path: Path) -> None:
+    async with connected(nats_server.url) as broker, whiteboard(nats_server.url, tmp_path) as board:
+        for token in ODD_TOKENS:
+            await publish_bytes(nats_server, b"missions.status.default." + token, b"{}")
+        await complete(broker, 1)
+        await board.reaches(len(ODD_TOKENS) + 3)
+        await assert_same(broker, board)
+        letters = await broker.bus.stream_state(topology.DEADLETTERS)
+        assert letters.messages == len(ODD_TOKENS)
 
 
 async def test_what_the_stream_lost_is_recorded_and_makes_it_unready(nats_url: str, tmp_path: Path) -> None:

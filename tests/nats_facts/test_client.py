@@ -11,7 +11,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from missions.nats_server import NatsServer
 from tests.support.eventually import eventually
-from tests.support.raw_nats import connected, error_code
+from tests.support.raw_nats import connected, error_code, publish_bytes
 
 
 async def freeze(server: NatsServer) -> None:
@@ -72,3 +72,17 @@ async def test_an_ack_without_a_consumer_seems_to_work(nats_url: str) -> None:
         await nats.client.publish("$JS.ACK.S.c.1.1.1.1.0", b"+ACK")
         await nats.client.flush(timeout=5)
         assert nats.client.is_connected
+
+
+@pytest.mark.parametrize("subject", [b"s.\xff", b"s.a\x0bb"])
+async def test_a_message_under_a_subject_of_odd_bytes_is_the_last_that_is_read(
+    nats_server: NatsServer, subject: bytes
+) -> None:
+    client = await nats_py.connect(nats_server.url, allow_reconnect=False)
+    reading = client._reading_task
+    assert reading is not None
+    await client.subscribe("s.*")
+    await client.flush()
+    await publish_bytes(nats_server, subject, b"x")
+    await eventually(reading.done)
+    await client.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -10,6 +11,8 @@ from typing import Any
 import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+
+from missions.nats_server import NatsServer
 
 _SECOND = 1_000_000_000
 _ANSWER_S = 10
@@ -109,3 +112,16 @@ async def connected(url: str, **options: Any) -> AsyncIterator[Raw]:
 def error_code(answer: Any) -> int:
     """Return the `err_code` of an answer, 0 where it is none of an error."""
     return int(answer.get("error", {}).get("err_code", 0))
+
+
+#: Subjects that the broker takes from anybody: no UTF-8, and white space that does not end a subject for it.
+ODD_TOKENS = (b"\xff\xfe", b"a\x0bb", b"\x0c", b"\xe2\x82", b"\x85")
+
+
+async def publish_bytes(server: NatsServer, subject: bytes, data: bytes) -> None:
+    """Publish under any bytes, which no client lets through, and return when the broker has taken it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b'CONNECT {"verbose":false}\r\nPUB %b %d\r\n%b\r\nPING\r\n' % (subject, len(data), data))
+    await reader.readuntil(b"PONG\r\n")
+    writer.close()
+    await writer.wait_closed()
