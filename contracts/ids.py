@@ -12,6 +12,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KIND = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,64}){0,3}")
 _MISSION_ID = re.compile(r"[a-z2-7]{26}")
 _MISSION_ID_LENGTH = 26
+_DIGEST_BYTES = 20  #: whole groups of base32 that hold as much
 
 
 def is_token(text: str) -> bool:
@@ -46,7 +47,7 @@ def is_mission_id(text: str) -> bool:
 def mission_id(conversation: str, chat_event_id: str) -> str:
     """Return the one mission id that a chat event can ever have: 26 characters of base32, lower case."""
     digest = hashlib.sha256(f"{len(conversation)}:{conversation}:{chat_event_id}".encode()).digest()
-    return base64.b32encode(digest).decode().lower()[:_MISSION_ID_LENGTH]
+    return base64.b32encode(digest[:_DIGEST_BYTES]).decode().lower()[:_MISSION_ID_LENGTH]
 
 
 def record_id(mission: str, attempt: int, number: int) -> str:

@@ -206,7 +206,7 @@ class Connection:
         """Subscribe to core NATS: at most once."""
 
         async def on_message(message: Msg) -> None:
-            await callback(Incoming(message))
+            await callback(Incoming(message.subject, message.data, message.reply, message.headers or {}))
 
         return await self.nats.subscribe(subject, cb=on_message)
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property
 from time import gmtime, strftime
 
 import msgspec
-from nats.aio.msg import Msg
 
 _V1_TOKENS = 9
 _NANO = 1_000_000_000
@@ -27,17 +25,22 @@ class Stored(msgspec.Struct, frozen=True):
 class Incoming:
     """A message as delivered. For a stream's message the acknowledgement subject tells its place."""
 
-    def __init__(self, message: Msg) -> None:
-        self.subject: str = message.subject
-        self.data: bytes = message.data
-        self.reply: str = message.reply
-        self.headers: Mapping[str, str] = message.headers or {}
+    __slots__ = ("_tokens", "data", "headers", "reply", "subject")
 
-    @cached_property
+    def __init__(self, subject: str, data: bytes, reply: str, headers: Mapping[str, str]) -> None:
+        self.subject = subject
+        self.data = data
+        self.reply = reply
+        self.headers = headers
+        self._tokens: list[str] = []
+
+    @property
     def _place(self) -> list[str]:
         """The last tokens: deliveries, stream sequence, consumer sequence, time, pending (v1 and v2 alike)."""
-        tokens = self.reply.split(".")
-        return tokens[4:9] if len(tokens) == _V1_TOKENS else tokens[6:11]
+        if not self._tokens:
+            tokens = self.reply.split(".")
+            self._tokens = tokens[4:9] if len(tokens) == _V1_TOKENS else tokens[6:11]
+        return self._tokens
 
     @property
     def deliveries(self) -> int:

@@ -1,5 +1,6 @@
-"""nats-py's client with a leaner way through its two hottest places: reading headers and publishing many messages.
+"""nats-py's client with a leaner way through its hottest places: taking messages in and publishing many at once.
 
+And with no subject that ends it: anybody who may publish to `chat.events.*` chooses a token of a subject. It overrides
 And with no subject that ends it: anybody who may publish to `chat.events.*` chooses a token of a subject. It overrides
 some private methods and the parser, uses others and clears what waits to be sent: `tests/nats_facts` says when a new
 version of nats-py changes them.
@@ -8,16 +9,18 @@ version of nats-py changes them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 from nats.errors import BadHeaderError, BadSubjectError, ConnectionClosedError, OutboundBufferLimitError
 from nats.protocol.parser import AWAITING_CONTROL_LINE, AWAITING_MSG_PAYLOAD, Parser
 
-from services.runtime.incoming import header_map
+from services.runtime.incoming import Incoming, header_map
 
 Message = tuple[str, Mapping[str, str], bytes]  #: subject, headers, data
+Take = Callable[[Incoming], None]
 
 _SUBJECT = re.compile(r"[^\s\x00]+")
 _CRLF = b"\r\n"
@@ -75,18 +78,52 @@ class LeanParser(Parser):
         return True
 
 
+_STATUS_FOLLOWS = b"NATS/1.0 "
+_NO_HEADERS: Mapping[str, str] = {}
+
+
 class LeanClient(Client):
     """A client for services that handle thousands of small messages a second."""
 
     def __init__(self) -> None:
         super().__init__()
         self._ps = LeanParser(self)
+        self._takers: dict[int, Take] = {}
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None
     ) -> Msg:
         message: Msg = super()._build_message(sid, readable(subject), readable(reply), data, headers)
         return message
+
+    async def subscribe_direct(self, subject: str, take: Take) -> Subscription:
+        """Subscribe with a function that takes each message as it is read: no queue and no task in between.
+
+        So it must not be slow, and nothing bounds what comes but what was asked for.
+        """
+
+        async def on_message(message: Msg) -> None:  # one that is read before the taker is known
+            take(Incoming(message.subject, message.data, message.reply, message.headers or _NO_HEADERS))
+
+        subscription = await self.subscribe(subject, cb=on_message)
+        self._takers[subscription._id] = take
+        return subscription
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        take = self._takers.get(sid)
+        if take is None:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        elif sid in self._subs:
+            try:
+                names = readable(subject).decode(), readable(reply).decode()
+                take(Incoming(names[0], data, names[1], await self._headers(headers)))
+            except Exception as error:  # noqa: BLE001 - it would end nats-py's read loop
+                await self._error_cb(error)
+
+    async def _headers(self, raw: bytes) -> Mapping[str, str]:
+        if raw and raw.startswith(_STATUS_FOLLOWS):
+            return await self._process_headers(raw) or _NO_HEADERS
+        return LazyHeaders(raw) if raw else _NO_HEADERS
 
     @staticmethod
     def _parse_header_lines(raw: bytes) -> Mapping[str, str]:  # type: ignore[override]  # it is only read

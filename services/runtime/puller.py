@@ -13,7 +13,6 @@ from time import monotonic
 
 import msgspec
 import structlog
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from contracts.errors import BrokerError, MaybeStored
@@ -57,7 +56,7 @@ class Puller:
     async def open(self) -> None:
         """Subscribe, and find out that the consumer exists; raises `BrokerError`."""
         if self._subscription is None:
-            self._subscription = await self._bus.nats.subscribe(f"{self._inbox}.*", cb=self._on_message)
+            self._subscription = await self._bus.nats.subscribe_direct(f"{self._inbox}.*", self._take)
             await self.check()
 
     async def check(self) -> None:
@@ -134,23 +133,23 @@ class Puller:
         self._request = ""
         self.arrived.set()
 
-    async def _on_message(self, message: Msg) -> None:
+    def _take(self, message: Incoming) -> None:
         if message.reply:
             self._credit = max(0, self._credit - 1)
             self.problem = ""
-            self.buffer.append(Incoming(message))
+            self.buffer.append(message)
         elif message.subject == self._request:
             self._ended(message)
         self.arrived.set()
 
-    def _ended(self, status: Msg) -> None:
+    def _ended(self, status: Incoming) -> None:
         """Note why the open request ended: expired or empty is normal, anything else is said and slows down."""
-        headers = status.headers or {}
-        code = headers.get("Status", "")
+        code = status.headers.get("Status", "")
         self._credit = 0
         if code in _BENIGN:
             self.problem = ""
             return
-        self.problem = f"pulling {self.durable} on {self.stream}: {code} {headers.get('Description', 'no responders')}"
+        why = status.headers.get("Description", "no responders")
+        self.problem = f"pulling {self.durable} on {self.stream}: {code} {why}"
         self._not_before = monotonic() + _RETRY_S
         log.warning("pull_refused", stream=self.stream, durable=self.durable, status=code)

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import nats as nats_py
 import pytest
+from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeoutError
 
 from missions.nats_server import NatsServer
+from services.runtime.incoming import Incoming
+from services.runtime.nats_client import LeanClient
 from tests.support.eventually import eventually
 from tests.support.raw_nats import connected, error_code, publish_bytes
 
@@ -85,4 +88,43 @@ async def test_a_message_under_a_subject_of_odd_bytes_is_the_last_that_is_read(
     await client.flush()
     await publish_bytes(nats_server, subject, b"x")
     await eventually(reading.done)
+
+
+async def test_a_direct_subscription_takes_bodies_headers_and_statuses_until_it_ends(nats_url: str) -> None:
+    client, taken = LeanClient(), list[Incoming]()
+    await client.connect(nats_url)
+    subscription = await client.subscribe_direct("s.*", taken.append)
+    await client.publish("s.plain", b"1", reply="r")
+    await client.publish("s.headers", b"2", headers={"a": "b"})
+    await client.publish("nobody.listens", reply="s.status")
+    await eventually(lambda: len(taken) == 3)
+    assert [(message.subject, message.data, message.reply) for message in taken] == [
+        ("s.plain", b"1", "r"),
+        ("s.headers", b"2", ""),
+        ("s.status", b"", ""),
+    ]
+    assert [dict(message.headers) for message in taken[:2]] == [{}, {"a": "b"}]
+    assert taken[2].headers["Status"] == "503"
+    await subscription.unsubscribe()
+    await client.publish("s.late", b"3")
+    with pytest.raises(NoRespondersError):
+        await client.request("s.late", timeout=5)
+    assert len(taken) == 3
+    await client.close()
+
+
+async def test_a_taker_that_raises_is_told_of_and_reading_goes_on(nats_url: str) -> None:
+    client, errors = LeanClient(), list[Exception]()
+
+    async def on_error(error: Exception) -> None:
+        errors.append(error)
+
+    def refuse(message: Incoming) -> None:
+        raise ValueError(message.subject)
+
+    await client.connect(nats_url, error_cb=on_error)
+    await client.subscribe_direct("s", refuse)
+    await client.publish("s")
+    await client.publish("s")
+    await eventually(lambda: [str(error) for error in errors] == ["s", "s"])
     await client.close()

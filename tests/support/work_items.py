@@ -14,8 +14,7 @@ class Delivery(Incoming):
     """A work item, delivered for the n-th time."""
 
     def __init__(self, data: bytes, seq: int, deliveries: int = 1) -> None:
-        self.subject, self.data, self.headers = "", data, {}
-        self.reply = f"$JS.ACK.MISSIONS.executor-default.{deliveries}.{seq}.1.1.0"
+        super().__init__("", data, f"$JS.ACK.MISSIONS.executor-default.{deliveries}.{seq}.1.1.0", {})
 
 
 async def work_item(broker: Broker, *goals: Goal, **fields: Any) -> Incoming:
