@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
+from msgspec.structs import replace
 from structlog.contextvars import bind_contextvars
 
 from contracts import codec
@@ -30,8 +30,11 @@ async def run_mission(work: Incoming, executor: Executor) -> None:
     if claimed is None:
         return
     attempt = Attempt(mission, work, *claimed)
-    with executor.leases.hold(attempt):
+    executor.leases.hold(attempt)
+    try:
         outcome = await run_to_outcome(attempt, executor)
+    finally:
+        executor.leases.let_go(attempt)
     executor.count(outcome)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from services.executor import result
 from services.executor.context import Context
@@ -12,8 +13,7 @@ from services.executor.registry import Handler
 from services.executor.reports.line import Facts, Line, Report
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Struct, frozen=True):
     """A handler with what it is given: `arguments` are checked `params`; `report` hears what it says."""
 
     handler: Handler

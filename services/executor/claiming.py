@@ -30,13 +30,14 @@ async def claim(mission: Mission, work: Incoming, executor: Executor) -> Claim |
 
     Raises `Lost` when the mission belongs to somebody else, which may be this very process.
     """
-    if work.seq in executor.claiming:  # redelivered while its claim was slow: that claim decides
+    seq = work.seq
+    if seq in executor.claiming:  # redelivered while its claim was slow: that claim decides
         raise Lost(subjects.status(mission.queue, mission.mission_id))
-    executor.claiming.add(work.seq)
+    executor.claiming.add(seq)
     try:
         return await _claim(mission, work, executor)
     finally:
-        executor.claiming.discard(work.seq)
+        executor.claiming.discard(seq)
 
 
 async def _claim(mission: Mission, work: Incoming, executor: Executor) -> Claim | None:
@@ -174,7 +175,10 @@ def check_params(goal: Goal, handler: Handler) -> None:
 def bad_reference(mission: Mission) -> Outcome | None:
     """Return which reference means nothing, or what a goal uses without needing it."""
     try:
-        for goal, needing in zip(mission.goals, references.with_needs(mission.goals), strict=True):
+        needing_all = references.with_needs(mission.goals)
+        if needing_all is mission.goals:  # there are no references, as in most missions
+            return None
+        for goal, needing in zip(mission.goals, needing_all, strict=True):
             if unmet := needing.needs[len(goal.needs) :]:
                 message = f"goal {goal.id}: its params refer to {', '.join(unmet)}: put that into its needs as well"
                 return _rejected(runner.BAD_REFERENCE, message)
@@ -185,6 +189,8 @@ def bad_reference(mission: Mission) -> Outcome | None:
 
 def bad_plan(mission: Mission) -> Outcome | None:
     """Return why the goals' needs cannot be met: a goal twice, an unknown need, a cycle."""
+    if len(mission.goals) == 1 and not mission.goals[0].needs:
+        return None
     waiting = {goal.id: set(goal.needs) for goal in mission.goals}
     if len(waiting) < len(mission.goals):
         return _rejected(runner.BAD_PLAN, "two goals have the same id")

@@ -6,12 +6,8 @@ import os
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import perf_counter
+from functools import cache
 from typing import Protocol
-
-from prometheus_client import Histogram
 
 from contracts import topology
 from contracts.errors import ContractError
@@ -65,11 +61,12 @@ class Executor:
             "process": self.processes,
         }
         self.actor = f"executor/{socket.gethostname()}/{os.getpid()}/{secrets.token_hex(4)}"
-        self._outcomes = metrics.counter("ended", "Missions this executor ended", ("status", "reason"))
-        self._goal_seconds = metrics.histogram("goal_seconds", "Run time of tries at goals", ("kind",))
+        ended = metrics.counter("ended", "Missions this executor ended", ("status", "reason"))
+        goal_seconds = metrics.histogram("goal_seconds", "Run time of tries at goals", ("kind",))
+        self._ended = cache(ended.labels)
+        self._goal_seconds = cache(goal_seconds.labels)
         self.turns = Turns()
         self.claiming: set[int] = set()  #: work items, by sequence, whose claim is on its way
-        self._observers: dict[str, Histogram] = {}
         metrics.gauge("owned", "Missions owned now").set_function(lambda: len(self.leases))
 
     def handler(self, kind: str) -> Handler:
@@ -81,22 +78,11 @@ class Executor:
 
     def count(self, outcome: Outcome) -> None:
         """Count an outcome."""
-        self._outcomes.labels(outcome.status.value, outcome.reason).inc()
+        self._ended(outcome.status.value, outcome.reason).inc()
 
-    @contextmanager
-    def timed(self, kind: str) -> Iterator[None]:
-        """Measure one try at a goal."""
-        started = perf_counter()
-        try:
-            yield
-        finally:
-            self._observer(kind).observe(perf_counter() - started)
-
-    def _observer(self, kind: str) -> Histogram:
-        """Return the histogram of a kind, looked up once."""
-        if kind not in self._observers:
-            self._observers[kind] = self._goal_seconds.labels(kind)
-        return self._observers[kind]
+    def measure(self, kind: str, seconds: float) -> None:
+        """Take note of how long a try at a goal took."""
+        self._goal_seconds(kind).observe(seconds)
 
     def close(self) -> None:
         """Let go of the places where handlers run."""

@@ -7,8 +7,7 @@ answer: a lost fence or a wish to cancel is seen here even when every signal was
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from time import monotonic
 
 import structlog
@@ -59,33 +58,31 @@ class Leases:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._empty.wait(), seconds)
 
-    @contextmanager
-    def hold(self, attempt: Attempt) -> Iterator[None]:
-        """Keep the lease of an attempt alive for the inside."""
+    def hold(self, attempt: Attempt) -> None:
+        """Keep the lease of an attempt alive, until it is let go."""
         self._owned[attempt.mission.mission_id] = attempt
         self._empty.clear()
-        try:
-            yield
-        finally:
-            if self._owned.get(attempt.mission.mission_id) is attempt:
-                del self._owned[attempt.mission.mission_id]
-            if not self._owned:
-                self._empty.set()
+
+    def let_go(self, attempt: Attempt) -> None:
+        """Let a lease end."""
+        if self._owned.get(attempt.mission.mission_id) is attempt:
+            del self._owned[attempt.mission.mission_id]
+        if not self._owned:
+            self._empty.set()
 
     async def keep(self, stop: Stop) -> None:
         """Beat for everything that is owned, until the process stops and nothing is owned any more."""
         while not (stop.is_set() and not self._owned):
             await _pause(stop, min(_TICK_S, self._beat_every_s / 2))
-            now = monotonic()
-            await self._beat([attempt for attempt in self._owned.values() if self._due(attempt, now)])
+            since = monotonic() - self._beat_every_s
+            if due := [attempt for attempt in self._owned.values() if attempt.beaten_at <= since]:
+                await self._beat(due)
 
     async def tell_progress(self, stop: Stop) -> None:
         """Write what handlers said about their progress, once a second, beside the heartbeats and never before them."""
         while not await stop.wait(_PROGRESS_EVERY_S):
-            await asyncio.gather(*(self._write_progress(attempt) for attempt in self.all()))
-
-    def _due(self, attempt: Attempt, now: float) -> bool:
-        return now - attempt.beaten_at >= self._beat_every_s
+            if news := [attempt for attempt in self._owned.values() if attempt.has_progressed]:
+                await asyncio.gather(*map(self._write_progress, news))
 
     async def _beat(self, due: list[Attempt]) -> None:
         """Send every heartbeat first, then read the heads side by side.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from time import monotonic
+
+from msgspec.structs import replace
 
 from contracts.errors import Lost, WriteError
 from contracts.lifecycle import Status
@@ -102,6 +104,11 @@ class Attempt:
             raise self._why from None
         finally:
             self._performer = None
+
+    @property
+    def has_progressed(self) -> bool:
+        """Whether a running goal has news that is worth a record of its own."""
+        return any(report.has_progressed for report in self.reports.values())
 
     def progressed(self, most: int) -> list[Report]:
         """Return the reports with news of running goals, at most so many, those first that waited longest."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct
 
 from contracts.lifecycle import Status
 from contracts.messages import (
@@ -76,8 +77,7 @@ USER = "user"
 FINAL = frozenset({HANDLER_REJECTED, QUESTION_EXPIRED, RESULT_TOO_LARGE, BAD_RESULT, BAD_PARAMS, BAD_REFERENCE})
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How a mission ends, or why its attempt does: `waiting` is no end."""
 
     status: Status
@@ -88,21 +88,20 @@ class Outcome:
     phase: str = ""
 
 
-@dataclass
-class Plan:
+class Plan(Struct):
     """What is known of a mission's goals while one attempt works on it."""
 
     mission: Mission
-    results: dict[str, Any] = field(default_factory=dict)  #: of finished goals, by goal id
-    failed: dict[str, Outcome] = field(default_factory=dict)  #: of goals that failed for good, the first one first
-    skipped: dict[str, str] = field(default_factory=dict)  #: goals that never finish, and the need that is missing
-    told: set[str] = field(default_factory=set)  #: skipped goals of which a record tells
-    tries: dict[str, int] = field(default_factory=dict)  #: tries begun so far, by goal id
-    asked: dict[str, set[int]] = field(default_factory=dict)  #: the tries that ended with a question, by goal id
-    questions: dict[str, Question] = field(default_factory=dict)  #: that are open, by goal id
-    unwritten: dict[str, GoalStatus] = field(default_factory=dict)  #: those of them that no record holds yet
-    answers: dict[str, tuple[Answer, ...]] = field(default_factory=dict)  #: by goal id
-    checkpoints: dict[str, Any] = field(default_factory=dict)  #: what was saved last, by goal id
+    results: dict[str, Any] = {}  #: of finished goals, by goal id
+    failed: dict[str, Outcome] = {}  #: of goals that failed for good, the first one first
+    skipped: dict[str, str] = {}  #: goals that never finish, and the need that is missing
+    told: set[str] = set()  #: skipped goals of which a record tells
+    tries: dict[str, int] = {}  #: tries begun so far, by goal id
+    asked: dict[str, set[int]] = {}  #: the tries that ended with a question, by goal id
+    questions: dict[str, Question] = {}  #: that are open, by goal id
+    unwritten: dict[str, GoalStatus] = {}  #: those of them that no record holds yet
+    answers: dict[str, tuple[Answer, ...]] = {}  #: by goal id
+    checkpoints: dict[str, Any] = {}  #: what was saved last, by goal id
 
     def settled(self, goal_id: str) -> bool:
         """Whether a goal needs no more work."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 from typing import Any
 
 import structlog
@@ -36,8 +37,7 @@ async def try_goal(goal: Goal, tries: int, handler: Handler, attempt: Attempt, e
     await executor.places[handler.isolation].reserve()
     attempt.reports[goal.id] = report
     try:
-        with executor.timed(goal.kind):
-            result = await within(seconds, executor, call, checkpoints)
+        result = await within(seconds, executor, call, checkpoints)
         return await kept(result, goal, attempt, executor, uploads)
     except Asks:
         await stored(uploads)
@@ -122,6 +122,7 @@ def refuse_if_stuck(handler: Handler, executor: Executor) -> None:
 async def within(seconds: float, executor: Executor, call: Call, checkpoints: Checkpoints) -> bytes:
     """Run the call where its handler belongs; whatever it raises becomes `GoalFailed`, but for our own cancel."""
     limit = asyncio.timeout(seconds)
+    began = perf_counter()
     try:
         async with limit:
             return await saved_and_run(executor.places[call.handler.isolation], call, checkpoints)
@@ -132,6 +133,8 @@ async def within(seconds: float, executor: Executor, call: Call, checkpoints: Ch
             late = Failure(type="Timeout", message=f"{call.handler.kind} took longer than {seconds:g} s")
             raise GoalFailed(runner.HANDLER_TIMEOUT, late) from error
         raise GoalFailed(reason_of(error), runner.failure(error)) from error
+    finally:
+        executor.measure(call.handler.kind, perf_counter() - began)
 
 
 async def saved_and_run(place: Place, call: Call, checkpoints: Checkpoints) -> bytes:

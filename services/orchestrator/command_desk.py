@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 from msgspec.structs import replace
@@ -50,8 +51,7 @@ class CommandDesk:
         """
         queue = subjects.parse_record((await self.proposal(command.mission_id, deliveries)).subject).queue
         act = self._answer if command.kind == "answer" or command.about else self._step
-        async with self._turns.turn(command.mission_id):
-            await self._until_done(act, event, command, queue)
+        await self._turns.do(command.mission_id, partial(self._until_done, act, event, command, queue))
 
     async def _until_done(self, act: Act, event: ChatEvent, command: Command, queue: str) -> None:
         for _ in range(_RACES):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 import structlog
 from msgspec.structs import replace
@@ -125,8 +126,7 @@ class Intake:
         """
         if mission.deadline is not None:
             await self._store_deadline(mission, mission.deadline)
-        async with self._turns.turn(mission.mission_id):
-            return await self._create_proposal(mission)
+        return await self._turns.do(mission.mission_id, partial(self._create_proposal, mission))
 
     async def _create_proposal(self, mission: Mission) -> Mission:
         everywhere = subjects.proposed("*", mission.mission_id)

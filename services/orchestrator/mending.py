@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 
 from contracts import codec, subjects
@@ -93,8 +95,8 @@ class Mender:
     async def _write(self, one: OpenMission, subject: str, data: bytes, found: Found) -> None:
         """Write on top of all that is known of the mission, its work items as well."""
         guard = {names.EXPECTED_LAST_SUBJECT: subjects.records(one.queue, one.mission_id)}
-        async with self._turns.turn(one.mission_id):
-            await self._missions.write(subject, data, expected=found.last_seq, headers=guard)
+        write = partial(self._missions.write, subject, data, expected=found.last_seq, headers=guard)
+        await self._turns.do(one.mission_id, write)
 
 
 def _mission(stored: Stored) -> Mission | None:

@@ -7,8 +7,10 @@ atomic batch, and whatever this process writes at the same time may share one.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class OneAtATime:
@@ -17,14 +19,13 @@ class OneAtATime:
     def __init__(self) -> None:
         self._busy: dict[str, asyncio.Future[None]] = {}
 
-    @asynccontextmanager
-    async def turn(self, mission_id: str) -> AsyncIterator[None]:
-        """Wait until nothing else works on this mission, and hold that for the inside."""
+    async def do(self, mission_id: str, work: Callable[[], Awaitable[T]]) -> T:
+        """Do this once nothing else works on the mission, and let nothing else begin meanwhile."""
         while (other := self._busy.get(mission_id)) is not None:
             await asyncio.wait([other])
         done = self._busy[mission_id] = asyncio.get_running_loop().create_future()
         try:
-            yield
+            return await work()
         finally:
             del self._busy[mission_id]
             done.set_result(None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -177,6 +178,10 @@ class LazyHeaders(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self.plain())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a header; whether it may be there at all is seen without taking the block apart."""
+        return self.plain().get(name, default) if name.encode() in self._raw else default
 
     def plain(self) -> dict[str, str]:
         """Return them as a dictionary, which is faster to look several things up in; it is only read."""

@@ -94,17 +94,20 @@ class Told(Struct, frozen=True):
         return msgspec.structs.replace(status, progress=progress, artifacts=self.artifacts, log=self.log)
 
 
+_NOTHING = Told()
+
+
 class Report:
     """The executor's end: keeps what was said until it is written. All of it may be used from any thread."""
 
     def __init__(self, facts: Facts, keep: Callable[[Kept], None] | None = None) -> None:
         self.facts = facts
         self.stopped = False
-        self.written_at = (
-            monotonic()
-        )  #: when something of it was last written, to let the goals of a mission take turns
+        #: when something of it was last written, to let the goals of a mission take turns
+        self.written_at = monotonic()
         self._keep = keep
         self._lock = threading.Lock()
+        self._spoke = False  #: most handlers never do: they cost nothing more
         self._progress: Progress | None = None
         self._pace = Pace()
         self._artifacts: dict[str, Artifact] = {}  #: by name: one that is kept again is named once
@@ -121,6 +124,7 @@ class Report:
                 self._keep(said)
             return
         with self._lock:
+            self._spoke = True
             if isinstance(said, Progressed):
                 self._progress = said.progress
                 self._pace.reached(said.progress.done, monotonic())
@@ -138,6 +142,7 @@ class Report:
     def stored(self, artifact: Artifact) -> None:
         """Take note that an artifact is stored whole: from now on a record may name it."""
         with self._lock:
+            self._spoke = True
             self._artifacts[artifact.name] = artifact
 
     def stop(self) -> None:
@@ -155,6 +160,8 @@ class Report:
 
         An artifact twice in the records is one artifact; one that none of them names is lost.
         """
+        if not self._spoke:
+            return _NOTHING
         with self._lock:
             progress, self._progress = self._progress, None
             told = Told(self._with_eta(progress), tuple(self._artifacts.values()), self._log.take())

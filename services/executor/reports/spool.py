@@ -34,6 +34,7 @@ class Spool:
             self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
         except OSError as error:
             raise SetupError(f"artifacts need a folder for temporary files: set TMPDIR ({error})") from error
+        self._prefix = f"{self.folder}{os.sep}"
         self._lock = (self.folder / _LOCK).open("wb")
         fcntl.flock(self._lock, fcntl.LOCK_EX)
 
@@ -45,7 +46,7 @@ class Spool:
 
     def place(self, of: str) -> str:
         """Return where a try puts its files: what all their paths begin with. `of` names the try."""
-        return str(self.folder / f"{of}.")
+        return f"{self._prefix}{of}."
 
     def clear(self, place: str) -> None:
         """Remove what a try has left in its place: its process may have been killed while it copied."""
