@@ -97,7 +97,7 @@ async def test_only_listed_variables_reach_the_program(monkeypatch: pytest.Monke
 
 async def test_each_run_has_an_empty_directory_that_is_removed() -> None:
     folder = Path((await KindCall("command", name="sh", args=["ls -A; echo x > file; pwd"]).result())["stdout"].strip())
-    assert folder.name.startswith("missions-command-")
+    assert folder.parent.name.startswith("missions-commands-")
     assert not is_there(folder)
 
 

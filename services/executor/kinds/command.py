@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import shutil
 import signal
 import tempfile
@@ -17,6 +19,7 @@ from services.executor.context import Context
 from services.executor.outside import bounded, child_program, programs
 from services.executor.outside.bounded import Kept
 from services.executor.outside.child_program import Ended
+from services.executor.own_folder import OwnFolder
 from services.executor.registry import goal
 
 Word = Annotated[str, Field(max_length=4_096)]
@@ -59,11 +62,19 @@ async def command(
 @asynccontextmanager
 async def scratch() -> AsyncIterator[Path]:
     """Make an empty directory for one run, and remove it with all that was put there, off the event loop."""
-    folder = Path(tempfile.mkdtemp(prefix="missions-command-"))
+    folder = Path(tempfile.mkdtemp(dir=runs()))
     try:
         yield folder
     finally:
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+@functools.cache
+def runs() -> Path:
+    """Return where this process keeps the directories of its runs; what a killed one left is removed on the way."""
+    own = OwnFolder("missions-commands-")
+    atexit.register(own.remove)
+    return own.path
 
 
 class Said:

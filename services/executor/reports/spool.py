@@ -1,27 +1,23 @@
 """Where artifacts wait to be stored: files, so that a handler in any place can hand over what fits no memory.
 
-A spool belongs to one executor process, which holds a lock on it. What a process that was killed left behind is
-removed by the next one that starts.
+A spool belongs to one executor process; what one that was killed left behind is removed by the next one that starts.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import secrets
-import shutil
-import tempfile
 from pathlib import Path
 from typing import BinaryIO
 
 from contracts import artifacts
 from contracts.errors import SetupError
 from contracts.messages import Artifact
+from services.executor.own_folder import LOCK, OwnFolder
 
 _PREFIX = "missions-spool-"
-_LOCK = "lock"
 _BLOCK = 1024 * 1024
 
 
@@ -30,17 +26,15 @@ class Spool:
 
     def __init__(self) -> None:
         try:
-            remove_abandoned(Path(tempfile.gettempdir()))
-            self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            self._own = OwnFolder(_PREFIX)
         except OSError as error:
             raise SetupError(f"artifacts need a folder for temporary files: set TMPDIR ({error})") from error
+        self.folder = self._own.path
         self._prefix = f"{self.folder}{os.sep}"
-        self._lock = (self.folder / _LOCK).open("wb")
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
 
     def file(self, name: str) -> Path:
         """Return the file of this name; raises `ValueError` for what would lead elsewhere."""
-        if name != Path(name).name or name in {"", ".", "..", _LOCK}:
+        if name != Path(name).name or name in {"", ".", "..", LOCK}:
             raise ValueError(f"{name!r} is no file of the spool")
         return self.folder / name
 
@@ -61,19 +55,7 @@ class Spool:
 
     def close(self) -> None:
         """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self._lock.close()
-
-
-def remove_abandoned(parent: Path) -> None:
-    """Remove the spools whose processes are gone: nobody holds their locks."""
-    for folder in parent.glob(f"{_PREFIX}*"):
-        try:
-            with (folder / _LOCK).open("rb") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-        except OSError:  # somebody uses it, or it is another user's
-            continue
+        self._own.remove()
 
 
 def put(place: str, name: str, data: bytes | str | Path, media_type: str | None, limit: int) -> tuple[Artifact, str]:
