@@ -1,7 +1,6 @@
 """nats-py's client with a leaner way through its hottest places: taking messages in and publishing many at once.
 
 And with no subject that ends it: anybody who may publish to `chat.events.*` chooses a token of a subject. It overrides
-And with no subject that ends it: anybody who may publish to `chat.events.*` chooses a token of a subject. It overrides
 some private methods and the parser, uses others and clears what waits to be sent: `tests/nats_facts` says when a new
 version of nats-py changes them.
 """
@@ -16,71 +15,18 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import BadHeaderError, BadSubjectError, ConnectionClosedError, OutboundBufferLimitError
-from nats.protocol.parser import AWAITING_CONTROL_LINE, AWAITING_MSG_PAYLOAD, Parser
 
 from services.runtime.incoming import Incoming, header_map
+from services.runtime.nats_parser import LeanParser
 
 Message = tuple[str, Mapping[str, str], bytes]  #: subject, headers, data
 Take = Callable[[Incoming], None]
 
 _SUBJECT = re.compile(r"[^\s\x00]+")
-_CRLF = b"\r\n"
-#: Where a message begins. Only these four bytes end a subject for the server; nats-py takes any white space for an end.
-_WORD = rb"[ \t]+([^ \t\r\n]+)"
-_MSG = re.compile(rb"MSG" + _WORD + rb"[ \t]+(\d+)(?:" + _WORD + rb")?[ \t]+()(\d+)\r\n")
-_HMSG = re.compile(rb"HMSG" + _WORD + rb"[ \t]+(\d+)(?:" + _WORD + rb")?[ \t]+(\d+)[ \t]+(\d+)\r\n")
-#: Python's marks for bytes that are no UTF-8, and for each what the server shows in their place.
-_NO_UTF_8 = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
-
-
-class LeanParser(Parser):
-    """Reads what the server writes, whatever bytes stand in a subject."""
-
-    async def parse(self, data: bytes = b"") -> None:
-        """Take what has come, and hand over every message that is whole."""
-        self.buf.extend(data)
-        while self.buf:
-            if self.state == AWAITING_MSG_PAYLOAD:
-                if not await self._hand_over():
-                    return
-            elif message := _MSG.match(self.buf) or _HMSG.match(self.buf):
-                self._begin(message)
-            elif not await self._other_line():
-                return
-
-    def _begin(self, line: re.Match[bytes]) -> None:
-        subject, sid, reply, header_size, size = line.groups()
-        self.msg_arg = {"subject": subject, "sid": int(sid), "reply": reply or b""}
-        self.header_needed, self.needed = int(header_size or 0), int(size)
-        del self.buf[: line.end()]
-        self.state = AWAITING_MSG_PAYLOAD
-
-    async def _hand_over(self) -> bool:
-        if len(self.buf) < self.needed + len(_CRLF):
-            return False
-        header = bytes(self.buf[: self.header_needed]) if self.header_needed else None
-        payload = bytes(self.buf[self.header_needed : self.needed])
-        del self.buf[: self.needed + len(_CRLF)]
-        self.state = AWAITING_CONTROL_LINE
-        said = self.msg_arg
-        await self.nc._process_msg(said["sid"], said["subject"], said["reply"], payload, header)
-        return True
-
-    async def _other_line(self) -> bool:
-        """Let nats-py read one line that begins no message; return whether there was one."""
-        end = self.buf.find(_CRLF) + len(_CRLF)
-        if end < len(_CRLF):
-            return False
-        rest = self.buf[end:]
-        line = self.buf = self.buf[:end]
-        await super().parse()
-        if self.buf is line:  # or the connection has begun anew meanwhile
-            line.extend(rest)
-        return True
-
-
 _STATUS_FOLLOWS = b"NATS/1.0 "
 _NO_HEADERS: Mapping[str, str] = {}
+#: Python's marks for bytes that are no UTF-8, and for each what the server shows in their place.
+_NO_UTF_8 = dict.fromkeys(range(0xDC80, 0xDD00), "\ufffd")
 
 
 class LeanClient(Client):

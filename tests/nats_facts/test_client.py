@@ -88,6 +88,7 @@ async def test_a_message_under_a_subject_of_odd_bytes_is_the_last_that_is_read(
     await client.flush()
     await publish_bytes(nats_server, subject, b"x")
     await eventually(reading.done)
+    await client.close()
 
 
 async def test_a_direct_subscription_takes_bodies_headers_and_statuses_until_it_ends(nats_url: str) -> None:

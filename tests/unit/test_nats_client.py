@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nats.aio.client import Client
-from nats.errors import BadHeaderError, BadSubjectError
+from nats.errors import BadHeaderError, BadSubjectError, ProtocolError
 from nats.protocol import command
 from nats.protocol.parser import Parser
 
-from services.runtime.nats_client import LeanClient, LeanParser, frame, plain_frame, readable
+from services.runtime.nats_client import LeanClient, frame, plain_frame, readable
+from services.runtime.nats_parser import LeanParser
 
 NAMES = st.from_regex(r"[A-Za-z][A-Za-z-]{0,20}", fullmatch=True)
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=20).map(str.strip)
@@ -109,6 +110,27 @@ def test_no_subject_ends_the_reading(subject: bytes, size: int) -> None:
         (7, subject, b"", b"hi", b"NATS/1.0\r\n\r\n"),
     ]
     assert readable(subject).decode()
+
+
+@pytest.mark.parametrize("garbage", [b"HELLO\r\n", b"MSG a\r\n", b"HMSG a 1 x y\r\n", b"\r\n"])
+def test_what_is_no_protocol_is_an_error(garbage: bytes) -> None:
+    for parser in (Parser, LeanParser):
+        with pytest.raises(ProtocolError):
+            parsed(parser, b"MSG a 1 1\r\nx\r\n" + garbage, 64)
+
+
+async def test_nothing_of_an_old_connection_is_read_into_a_new_one() -> None:
+    client = Listener()
+    parser = LeanParser(client)
+
+    async def begin_anew(*message: Any) -> None:
+        client.calls.append(message)
+        parser.reset()
+
+    client._process_msg = begin_anew  # type: ignore[method-assign]  # as a reconnect in the middle of a read
+    await parser.parse(b"MSG a 1 1\r\nx\r\nMSG a 1 1\r\ny\r\nMSG a 1")
+    await parser.parse(b"PING\r\n")
+    assert client.calls == [(1, b"a", b"", b"x", None), "ping"]
 
 
 @pytest.mark.parametrize(
