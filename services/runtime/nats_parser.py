@@ -5,6 +5,7 @@ from __future__ import annotations
 from nats.protocol.parser import Parser
 
 _CRLF = b"\r\n"
+_CRLF_BYTES = len(_CRLF)
 
 Line = tuple[bytes, int, bytes, int, int]  #: subject, subscription, reply subject, size of the headers and of all
 
@@ -20,10 +21,10 @@ class LeanParser(Parser):
             buffer.clear()
         at = 0
         while (line_end := data.find(_CRLF, at)) >= 0:
-            end = begin = line_end + len(_CRLF)
+            end = begin = line_end + _CRLF_BYTES
             if message := _message(data[at:line_end]):
                 subject, sid, reply, head, size = message
-                end = begin + size + len(_CRLF)
+                end = begin + size + _CRLF_BYTES
                 if end > len(data):
                     break
                 headers = data[begin : begin + head] if head else None
