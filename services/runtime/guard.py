@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from urllib.parse import urlsplit
+import re
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
@@ -22,6 +22,7 @@ BODY_PAUSE_S = 20.0
 #: What anybody may ask: is it alive, and what do its answers mean.
 _OPEN = frozenset({"/livez", "/readyz", "/openapi.json"})
 _ASKING = frozenset({"GET", "HEAD", "OPTIONS"})
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::\d{1,5})?", re.ASCII)
 _ANYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
 
 
@@ -52,7 +53,7 @@ class Guard:
             await self._app(scope, _counting(receive), send)
 
     def _of_host(self, headers: Headers) -> Response | None:
-        host = headers.get("host", "")
+        host = ", ".join(headers.getlist("host"))  # of two, another server may have looked at the other
         if self._any_host or hostname(host) in self._hosts:
             return None
         hint = "Name a host that it listens on, or add this one to MISSIONS_HTTP_HOSTS"
@@ -84,11 +85,9 @@ def allowed_hosts(settings: Settings) -> frozenset[str]:
 
 
 def hostname(host: str) -> str:
-    """Return the name in a Host header, without its port and the brackets of IPv6."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """Return the name in a Host header, without its port and the brackets of IPv6; empty where it is none."""
+    found = _HOST.fullmatch(host)
+    return (found[1] or found[2]).lower() if found else ""
 
 
 def _of_size(headers: Headers) -> Response | None:

@@ -115,6 +115,11 @@ def test_a_token_is_sent_from_the_environment_or_a_file_and_never_shown(tmp_path
         ("", False),
         ("[", False),
         ("localhost.evil.example", False),
+        ("evil.example@localhost", False),
+        ("localhost/evil.example", False),
+        ("localhost#", False),
+        ("localhost:80:80", False),
+        ("localhost, evil.example", False),
     ],
 )
 def test_only_known_hosts_are_answered_for(tmp_path: Path, host: str, allowed: bool) -> None:
@@ -122,6 +127,13 @@ def test_only_known_hosts_are_answered_for(tmp_path: Path, host: str, allowed: b
         answer = site.client.get("/stats", headers={"Host": host})
         assert answer.status_code == (200 if allowed else 400)
         assert allowed or answer.json()["type"] == "/problems/unknown-host"
+
+
+def test_a_request_that_names_two_hosts_is_refused(tmp_path: Path) -> None:
+    with opened(tmp_path) as site:
+        for hosts in (("localhost", "evil.example"), ("evil.example", "localhost")):
+            answer = site.client.get("/stats", headers=[("Host", host) for host in hosts])
+            assert answer.json()["type"] == "/problems/unknown-host"
 
 
 def test_pages_of_named_origins_may_read_and_no_others(tmp_path: Path) -> None:
