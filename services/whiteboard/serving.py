@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from time import monotonic
 
 from contracts import topology
@@ -19,18 +20,17 @@ class Executors:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._known: dict[str, tuple[float, Serving]] = {}
+        self._asked: dict[str, tuple[float, asyncio.Future[Serving]]] = {}
 
     async def serving(self, queue: str) -> Serving:
-        """Return who serves a queue."""
-        known = self._known.get(queue)
-        if known and monotonic() < known[0] + _FRESH_S:
-            return known[1]
-        serving = await self._ask(queue)
-        if len(self._known) >= _MOST_QUEUES:
-            self._known.clear()
-        self._known[queue] = (monotonic(), serving)
-        return serving
+        """Return who serves a queue; all who ask while the broker is asked get the one answer."""
+        asked_at, answer = self._asked.get(queue, (0.0, None))
+        if answer is None or (answer.done() and monotonic() > asked_at + _FRESH_S):
+            if len(self._asked) >= _MOST_QUEUES:
+                self._asked.clear()
+            answer = asyncio.ensure_future(self._ask(queue))
+            self._asked[queue] = monotonic(), answer
+        return await asyncio.shield(answer)
 
     async def _ask(self, queue: str) -> Serving:
         try:
