@@ -22,9 +22,11 @@ from services.runtime.problems import FOLDER as PROBLEMS_AT
 from services.runtime.problems import KINDS, kind_of
 from services.runtime.settings import PREFIX, Settings
 from services.runtime.streams import TUNABLE
-from services.whiteboard import artifacts
+from services.whiteboard import artifacts, export
 from services.whiteboard.app import Answers
 from services.whiteboard.artifacts import Artifacts
+from services.whiteboard.feed import Feed
+from services.whiteboard.journal import Journal
 from services.whiteboard.routes import routes
 
 FOLDER = Path(__file__).parent
@@ -217,6 +219,7 @@ def described() -> str:
     """Return the OpenAPI document of the whiteboard, as it serves it."""
     resources = [
         *routes(cast("Answers", Answers)),
+        export.route(cast("Journal", None), cast("Feed", None), str),
         *artifacts.routes(cast("Artifacts", Artifacts)),
         *chat_http.routes(cast("ChatDoor", None)),
     ]

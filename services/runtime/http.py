@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import structlog
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
@@ -33,6 +34,7 @@ log = structlog.get_logger()
 
 _ZIPPED_FROM_BYTES = 1_024
 _ZIP_LEVEL = 4
+_NOT_AT_ALL = frozenset({"q=", "q=0."})  #: once the zeroes are cut off
 _NEVER_ZIPPED = (*DEFAULT_EXCLUDED_CONTENT_TYPES, "application/x-ndjson")
 _WHAT_TO_DO = {
     "Not understood": "Mend what detail names; docs/messages.md shows every message",
@@ -66,11 +68,19 @@ class Zipped(GZipMiddleware):
     """Zips for who accepts it; everybody else's answers pass untouched, and so do artifacts, whatever they are."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        accepted = any(name == b"accept-encoding" and b"gzip" in value for name, value in scope.get("headers", ()))
-        if accepted and "/artifacts/" not in scope["path"]:
+        if accepts_gzip(Headers(scope=scope)) and "/artifacts/" not in scope["path"]:
             await super().__call__(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+def accepts_gzip(headers: Headers) -> bool:
+    """Tell whether the asker takes gzip; who says `gzip;q=0` does not."""
+    for part in ",".join(headers.getlist("accept-encoding")).split(","):
+        coding, _, weight = part.replace(" ", "").partition(";")
+        if coding.lower() == "gzip":
+            return weight.rstrip("0") not in _NOT_AT_ALL
+    return False
 
 
 def json_response(content: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

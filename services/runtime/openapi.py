@@ -20,10 +20,11 @@ VERSION = "1"
 _COMPONENTS = "#/components/schemas/{name}"
 _PROBLEM = {"$ref": _COMPONENTS.format(name="Problem")}
 _REFUSALS = {400: "the request is not understood", 500: "our fault"}
+_MEANINGS = {202: "it is stored", 304: "the asker has this version", 503: "not now"}
 _GUARDED = {401: "no token that is known", 403: "the token lacks the scope"}
 
 Endpoint = Callable[[Request], Awaitable[Response]]
-#: A type that msgspec can describe, or a JSON Schema.
+#: A type that msgspec can describe, or a JSON Schema; None where nothing but headers is sent.
 Shape = Any
 
 
@@ -35,12 +36,13 @@ class Parameter(Struct, frozen=True):
     schema: Mapping[str, Any] = msgspec.field(default_factory=lambda: {"type": "string"})
     where: str = "query"
     repeats: bool = False
+    required: bool = False
 
     def described(self) -> dict[str, Any]:
         """Return it as OpenAPI has it."""
         schema = {"type": "array", "items": dict(self.schema)} if self.repeats else dict(self.schema)
         found: dict[str, Any] = {"name": self.name, "in": self.where, "description": self.description, "schema": schema}
-        return found | ({"required": True} if self.where == "path" else {})
+        return found | ({"required": True} if self.required or self.where == "path" else {})
 
 
 class Operation(Route):
@@ -166,7 +168,7 @@ def _name(operation: Operation) -> str:
 def _responses(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for status, shape in operation.answers.items():
-        found[str(status)] = _answer(status, {"application/json": shape}, schemas)
+        found[str(status)] = _answer(status, {} if shape is None else {"application/json": shape}, schemas)
     if operation.media_types:
         found["200"] = _answer(200, operation.media_types, schemas)
     problems = _REFUSALS | operation.problems | ({} if operation.is_open else _GUARDED)
@@ -179,6 +181,4 @@ def _responses(operation: Operation, schemas: Mapping[int, Any]) -> dict[str, An
 
 def _answer(status: int, shapes: Mapping[str, Shape], schemas: Mapping[int, Any]) -> dict[str, Any]:
     content = {media_type: {"schema": _schema(shape, schemas)} for media_type, shape in shapes.items()}
-    return {"description": {200: "the answer", 202: "it is stored", 503: "not now"}.get(status, "the answer")} | (
-        {"content": content} if content else {}
-    )
+    return {"description": _MEANINGS.get(status, "the answer")} | ({"content": content} if content else {})

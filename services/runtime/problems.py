@@ -59,6 +59,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(503, "No room", "The broker is full; nothing was stored."),
     Kind(503, "Not reachable", "The broker does not answer now. Ask again."),
     Kind(503, "Not seen yet", "The whiteboard has not seen that sequence yet. Ask again."),
+    Kind(503, "Too busy", "So many ask at once that this question was not begun. Ask again."),
     Kind(503, "Too slow", "The question takes too long to answer: narrow it down with a filter."),
 )
 BY_TITLE: Mapping[str, Kind] = {kind.title: kind for kind in KINDS}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from time import monotonic
+from typing import TypeVar
 
 import msgspec
 from starlette.datastructures import QueryParams
@@ -18,7 +19,7 @@ from contracts.errors import NotFound
 from contracts.ids import is_mission_id
 from contracts.lifecycle import TERMINAL
 from services.runtime.http import json_response
-from services.whiteboard import changes, choosing, parameters, query, shapes, stats, streaming, why
+from services.whiteboard import changes, choosing, cursors, parameters, query, shapes, stats, streaming, why
 from services.whiteboard.choosing import Filter, Range
 from services.whiteboard.facts import Serving
 from services.whiteboard.feed import Feed, Missed
@@ -26,14 +27,17 @@ from services.whiteboard.index import Index
 from services.whiteboard.journal import Journal
 from services.whiteboard.moments import first_at
 from services.whiteboard.past import Past
-from services.whiteboard.problems import NotYet
-from services.whiteboard.query import BadParameter, Found, Page
+from services.whiteboard.problems import Busy, NotYet
+from services.whiteboard.query import BadParameter, Page
 from services.whiteboard.selecting import Selector
+from services.whiteboard.stamping import following, head_of, stamped
 from services.whiteboard.view import View
 
 _LONGEST_WAIT_S = 60.0
 #: How long an answer is held back until `min_seq` is reached, where no `wait` says otherwise.
 _MIN_SEQ_WAIT_S = 5.0
+#: How long a long question waits for its turn.
+_TURN_WITHIN_S = 5.0
 
 Answer = TypeVar("Answer")
 WhoServes = Callable[[str], Awaitable[Serving]]
@@ -82,9 +86,10 @@ class Answers:
         wanted = parameters.filter_of(request.query_params)
         await self._reach(request.query_params)
         page = await self._ask(lambda: self._page(wanted))
-        cursor, links = _following(request, page.following)
+        last = None if page.following is None else (page.following,)
+        cursor, links = following(request, cursors.MISSIONS, last)
         content = {"items": page.items, "next_cursor": cursor, "seq": page.seq}
-        return _stamped(request, content, page.seq, page.seq, links)
+        return stamped(request, content, page.seq, page.seq, links)
 
     async def mission(self, request: Request) -> Response:
         """`GET /missions/{id}`."""
@@ -98,16 +103,16 @@ class Answers:
         if at is not None:
             return await self._mission_at(request, name, at)
         if wait_s:
-            await self._feed.outcome(self._full_id(name), lambda: self._is_over(name), wait_s)
+            await self._feed.outcome(self.full_id(name), lambda: self._is_over(name), wait_s)
         found = query.mission(self._connection, name)
-        return _stamped(request, msgspec.Raw(found.view), found.seq, max(self._feed.last_seq, found.seq))
+        return stamped(request, msgspec.Raw(found.view), found.seq, max(self._feed.last_seq, found.seq))
 
     async def mission_events(self, request: Request) -> Response:
         """`GET /missions/{id}/events`."""
         params = request.query_params
         parameters.check_names(params, parameters.RECORDS)
         limit = parameters.number(params, "limit", choosing.MOST_ITEMS, most=choosing.MOST_ITEMS, least=1)
-        after = parameters.cursor(params) or 0
+        (after,) = parameters.cursor(params, cursors.RECORDS) or (0,)
         await self._reach(params)
         found = query.mission(self._connection, request.path_params["mission_id"])
         places = query.places(self._connection, found.first_seq, after, limit + 1)
@@ -117,7 +122,8 @@ class Answers:
         cut, _ = query.cut(self._connection)
         if max(after, found.first_seq - 1) < cut:
             gaps.insert(0, Missed(max(after + 1, found.first_seq), cut))
-        cursor, links = _following(request, places[limit - 1][0] if len(places) > limit else None)
+        last = (places[limit - 1][0],) if len(places) > limit else None
+        cursor, links = following(request, cursors.RECORDS, last)
         content = {
             "mission_id": found.mission_id,
             "items": items,
@@ -125,7 +131,7 @@ class Answers:
             "next_cursor": cursor,
             "seq": found.seq,
         }
-        return _stamped(request, content, found.seq, max(self._feed.last_seq, found.seq), links)
+        return stamped(request, content, found.seq, max(self._feed.last_seq, found.seq), links)
 
     async def mission_why(self, request: Request) -> Response:
         """`GET /missions/{id}/why`."""
@@ -148,25 +154,32 @@ class Answers:
         parameters.check_names(params, parameters.DIFF)
         moments = (parameters.moment(params, "from"), parameters.moment(params, "to"))
         limit = parameters.number(params, "limit", choosing.DEFAULT_LIMIT, most=choosing.MOST_ITEMS, least=1)
-        after = parameters.cursor(params) or 0
+        after, until = parameters.cursor(params, cursors.DIFF) or (0, moments[1])
         if moments[0] is None:
             raise BadParameter("from is missing", "Name a sequence or a time: ?from=2026-01-31T14:03:00Z")
         await self._reach(params)
-        begin, end, found = await self._ask(lambda: self._between(moments, after, limit))
-        cursor, links = _following(request, found.following)
+        begin, end, found = await self._ask(lambda: self._between((moments[0], until), after, limit))
+        last = None if found.following is None else (found.following, end)  # the next page ends where this one does
+        cursor, links = following(request, cursors.DIFF, last)
         content = {"items": found.items, "next_cursor": cursor, "begin": begin, "end": end, "seq": self._feed.last_seq}
         return json_response(content, headers={"X-Sequence": str(end), "Cache-Control": "no-cache", **links})
 
     async def events(self, request: Request) -> Response:
         """`GET /events`: server-sent events, or NDJSON where that is what the reader accepts."""
         params = request.query_params
-        wanted = self._selector.wanting(parameters.selection_of(params))
-        after = parameters.resume_after(params, request.headers.get("last-event-id"))
+        selection = parameters.selection_of(params)
+        missions = frozenset(self.full_id(name) for name in selection.mission_id)
+        wanted = self._selector.wanting(msgspec.structs.replace(selection, mission_id=missions))
+        seen = self._feed.last_seq
+        resumed = parameters.resume_after(params, request.headers.get("last-event-id"))
         as_lines = streaming.NDJSON in request.headers.get("accept", "")
-        write = streaming.ndjson if as_lines else streaming.sse
-        headers = {**streaming.HEADERS, "X-Sequence": str(self._feed.last_seq)}
+        headers = {**streaming.HEADERS, "X-Sequence": str(seen)}
         media_type = streaming.NDJSON if as_lines else streaming.SSE
-        return StreamingResponse(write(self._feed, after, wanted), headers=headers, media_type=media_type)
+        if request.method == "HEAD":  # what never ends would keep the connection from the next request
+            return head_of(headers, media_type)
+        write = streaming.ndjson if as_lines else streaming.sse
+        stream = write(self._feed, seen if resumed is None else resumed, wanted)
+        return StreamingResponse(stream, headers=headers, media_type=media_type)
 
     async def stats(self, request: Request) -> Response:
         """`GET /stats`."""
@@ -196,7 +209,7 @@ class Answers:
             return self._past.mission(name, seq), seq
 
         view, seq = await self._ask(asked)
-        return _stamped(request, view, view.seq, seq)
+        return stamped(request, view, view.seq, seq)
 
     def _page(self, wanted: Filter) -> Page:
         """Answer in the thread of long questions."""
@@ -209,6 +222,8 @@ class Answers:
         self, moments: tuple[int | str | None, int | str | None], after: int, limit: int
     ) -> tuple[int, int, changes.Changes]:
         begin, end = (self._feed.last_seq if moment is None else self._seq_of(moment) for moment in moments)
+        if begin > end:
+            raise BadParameter(f"from, sequence {begin}, is after to, sequence {end}", "Ask for them in their order")
         return begin, end, changes.between(self._past, begin, end, after, limit)
 
     def _range(self, wanted: Filter) -> Range:
@@ -234,39 +249,22 @@ class Answers:
             raise NotYet(f"the whiteboard is at {self._feed.last_seq}, not yet at {least}")
 
     async def _ask(self, question: Callable[[], Answer]) -> Answer:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, question)
+        """Ask in the thread of long questions; raises `Busy` where the turn comes too late, so that no line grows."""
+        asked_at = monotonic()
 
-    def _find(self, name: str) -> Found | None:
+        def answer() -> Answer:
+            if monotonic() > asked_at + _TURN_WITHIN_S:
+                raise Busy
+            return question()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, answer)
+
+    def full_id(self, name: str) -> str:
+        """Return the id that a prefix stands for; a full one may be still to come. Raises what `query.mission` does."""
+        return name if is_mission_id(name) else query.mission(self._connection, name).mission_id
+
+    def _is_over(self, mission_id: str) -> bool:
         try:
-            return query.mission(self._connection, name)
+            return query.mission(self._connection, mission_id).status in TERMINAL
         except NotFound:
-            return None
-
-    def _full_id(self, name: str) -> str:
-        """Return the id that a prefix stands for; a full id may be one that is still to come."""
-        found = self._find(name)
-        if found is None and not is_mission_id(name):
-            raise query.unknown(name)
-        return found.mission_id if found else name
-
-    def _is_over(self, name: str) -> bool:
-        found = self._find(name)
-        return found is not None and found.status in TERMINAL
-
-
-def _following(request: Request, following: int | None) -> tuple[str | None, dict[str, str]]:
-    """Return the cursor of the next page, and the header that links to it."""
-    if following is None:
-        return None, {}
-    cursor = parameters.encode_cursor(following)
-    url = request.url.include_query_params(cursor=cursor)
-    return cursor, {"Link": f'<{url.path}?{url.query}>; rel="next"'}
-
-
-def _stamped(request: Request, content: Any, version: int, seq: int, more: Mapping[str, str] | None = None) -> Response:
-    """Answer with the sequence it reflects, or with 304 where the asker has this version."""
-    headers = {"ETag": f'"{version}"', "X-Sequence": str(seq), "Cache-Control": "no-cache", **(more or {})}
-    known = {tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")}
-    if headers["ETag"] in known:
-        return Response(status_code=304, headers=headers)
-    return json_response(content, headers=headers)
+            return False

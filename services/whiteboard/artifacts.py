@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from services.runtime.objects import Objects
 from services.runtime.openapi import Operation, Parameter
 from services.whiteboard import parameters, query
 from services.whiteboard.query import Found
+from services.whiteboard.stamping import not_modified
 
 log = structlog.get_logger()
 
@@ -35,7 +37,8 @@ _SAFE = {
     "Cache-Control": "private, no-cache",
     "Accept-Ranges": "none",
 }
-_NOT_MODIFIED = 304
+#: What may stand between quotes in a header, of a name that came in a record.
+_PLAIN = frozenset(string.printable) - frozenset(string.whitespace + '"\\%') | {" "}
 
 
 class _Goal(Struct, frozen=True):
@@ -79,11 +82,12 @@ class Artifacts:
 
     async def get(self, request: Request) -> Response:
         """`GET /missions/{id}/artifacts/{goal}/{name}`: whole and verified, or visibly cut off."""
+        parameters.check_names(request.query_params, ())
         found = self._mission(request)
         goal_id, artifact = self._named(found, request.path_params["goal"], request.path_params["name"])
         headers = _headers(artifact)
-        if headers["ETag"] in {tag.strip() for tag in request.headers.get("if-none-match", "").split(",")}:
-            return Response(status_code=_NOT_MODIFIED, headers=headers | {"Content-Length": "0"})
+        if unchanged := not_modified(request, headers):
+            return unchanged
         try:
             meta = await self._objects.find(artifacts.object_name(found.mission_id, goal_id, artifact))
         except (WriteError, ApiError) as error:
@@ -154,7 +158,7 @@ def _item(found: Found, goal: _Goal, artifact: Artifact) -> dict[str, Any]:
 
 
 def _headers(artifact: Artifact) -> dict[str, str]:
-    plain = "".join(letter if letter.isascii() and letter not in '"\\%' else "_" for letter in artifact.name)
+    plain = "".join(letter if letter in _PLAIN else "_" for letter in artifact.name)
     named = f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(artifact.name, safe='')}"
     return {
         **_SAFE,
@@ -193,6 +197,7 @@ def routes(answers: Artifacts) -> list[Operation]:
                 Parameter("goal", "The goal that kept it", where="path"),
                 Parameter("name", "Its name", where="path"),
             ),
+            answers={304: None},
             media_types={"*/*": {"type": "string"}},
             problems={410: "it was removed", 503: "the broker is away"},
         ),

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import closing
 from typing import NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from services.runtime.http import accepts_gzip
 from services.runtime.openapi import Operation, Parameter
 from services.whiteboard import parameters
 from services.whiteboard.feed import Feed
 from services.whiteboard.journal import Journal
+from services.whiteboard.problems import NO_MISSION
 from services.whiteboard.record import Record
+from services.whiteboard.stamping import head_of
 from services.whiteboard.streaming import NDJSON
 
 _SEQUENCE = {"type": "integer", "minimum": 0}
 _TAKES = (
-    Parameter("mission_id", "Missions; all, where it is missing", repeats=True),
+    Parameter("mission_id", "Missions, by id or the start of one; all, where it is missing", repeats=True),
     Parameter("since", "From this sequence on", _SEQUENCE),
     Parameter("until", "Up to this sequence; the last one seen, where it is missing", _SEQUENCE),
 )
@@ -41,16 +44,16 @@ class Wanted(NamedTuple):
         return record.seq <= self.until and (not self.missions or record.mission_id in self.missions)
 
 
-def route(journal: Journal, feed: Feed) -> Operation:
+def route(journal: Journal, feed: Feed, full_id: Callable[[str], str]) -> Operation:
     """Return the route. Only what readers may see is exported; a slow reader holds one block."""
 
     async def export(request: Request) -> Response:
         params = request.query_params
         parameters.check_names(params, _TAKES)
         until = min(parameters.number(params, "until", feed.last_seq), feed.last_seq)
-        missions = frozenset(parameters.tokens(params, "mission_id"))
+        missions = frozenset(full_id(name) for name in parameters.tokens(params, "mission_id"))
         wanted = Wanted(parameters.number(params, "since", 0), until, missions)
-        packed = "gzip" in request.headers.get("accept-encoding", "")
+        packed = accepts_gzip(request.headers)
         headers = {
             "X-Sequence": str(until),
             "X-First-Sequence": str(journal.cut.last_seq + 1),
@@ -58,7 +61,7 @@ def route(journal: Journal, feed: Feed) -> Operation:
             "Vary": "Accept-Encoding",
         } | ({"Content-Encoding": "gzip"} if packed else {})
         if request.method == "HEAD":
-            return Response(headers=headers, media_type=NDJSON)
+            return head_of(headers, NDJSON)
         return StreamingResponse(_body(journal, wanted, packed=packed), headers=headers, media_type=NDJSON)
 
     return Operation(
@@ -67,6 +70,7 @@ def route(journal: Journal, feed: Feed) -> Operation:
         "The journal's lines as a file",
         parameters=_TAKES,
         media_types={NDJSON: {"type": "string"}},
+        problems=NO_MISSION,
     )
 
 

@@ -10,7 +10,7 @@ import asyncio
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from operator import attrgetter
 from time import monotonic
 
@@ -34,6 +34,15 @@ class Missed(Struct, frozen=True):
 
     first: int
     last: int
+
+
+class Reached(Struct, frozen=True):
+    """All that was wanted up to here has been told."""
+
+    seq: int
+
+
+Part = list[Record] | Missed | Reached
 
 
 class Feed:
@@ -98,37 +107,41 @@ class Feed:
             if not waiting:
                 del self._outcomes[mission_id]
 
-    async def follow(
-        self, after: int | None, wanted: Wanted, *, pause_s: float, for_s: float
-    ) -> AsyncGenerator[list[Record] | Missed, None]:
-        """Yield the wanted records after a sequence (None: from now on) in chunks, for `for_s` or until `close`.
+    async def follow(self, after: int, wanted: Wanted, *, pause_s: float, for_s: float) -> AsyncGenerator[Part, None]:
+        """Yield the wanted records after a sequence in chunks, for `for_s` or until `close`.
 
-        An empty chunk says that nothing came for `pause_s`, `Missed` that the journal has a hole there.
+        `Reached` says how far it is whenever nothing that is wanted came for `pause_s`, and at the end; `Missed` that
+        the journal has a hole there.
         """
-        position = self.last_seq if after is None else after
-        until = monotonic() + for_s
+        position = after
+        spoke_at = monotonic()
+        until = spoke_at + for_s
         self.readers += 1
         try:
-            while not self.closed and (left := until - monotonic()) > 0:
-                if self.last_seq <= position:
-                    if not await self.passed(position, min(pause_s, left)) and not self.closed:
-                        yield []
+            while not self.closed and (now := monotonic()) < until:
+                if now >= spoke_at + pause_s:
+                    yield Reached(position)
+                    spoke_at = monotonic()
+                if not await self.passed(position, min(spoke_at + pause_s, until) - now):
                     continue
-                records = await self._after(position)
-                for part in _parts(records, position, self.last_seq):
-                    if isinstance(part, Missed):
-                        yield part
-                    elif chosen := [record for record in part if wanted(record)]:
+                end = self.last_seq  # what comes while the journal is read is not missing in it
+                records = await self._after(position, end)
+                for part in _parts(records, position, end):
+                    if chosen := part if isinstance(part, Missed) else [record for record in part if wanted(record)]:
                         yield chosen
-                position = records[-1].seq if records else self.last_seq
+                        spoke_at = monotonic()
+                position = records[-1].seq if records else end
+            yield Reached(position)
         finally:
             self.readers -= 1
 
-    async def _after(self, position: int) -> list[Record]:
+    async def _after(self, position: int, end: int) -> list[Record]:
+        """Return the next records; the journal is ahead of what may be seen while a batch is indexed."""
         if self._recent and self._recent[0].seq <= position + 1:
             start = bisect_right(self._recent, position, key=attrgetter("seq"))
             return _chunk(islice(self._recent, start, start + CHUNK))
-        return await asyncio.to_thread(lambda: _chunk(islice(self._journal.replay(position), CHUNK)))
+        seen = takewhile(lambda record: record.seq <= end, self._journal.replay(position))
+        return await asyncio.to_thread(lambda: _chunk(islice(seen, CHUNK)))
 
     def _forget(self) -> None:
         """Keep the newest records, about `_RECENT_BYTES` of them."""

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
+from datetime import UTC, datetime
 
 from services.whiteboard import query
 from services.whiteboard.batch import TENTH
 from services.whiteboard.journal import Journal
+
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d(?::\d\d)?)(?:\.(\d+))?(Z|[+-]\d\d:\d\d)", re.ASCII)
+_DIGITS = 9  #: of a second, as the broker tells it
+
+
+def written(text: str) -> str | None:
+    """Return a time of RFC 3339 as records have it, to the nanosecond; None for what is none."""
+    found = _TIME.fullmatch(text.upper())
+    if found is None:
+        return None
+    try:
+        time = datetime.fromisoformat(found[1] + found[3]).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+    fraction = (found[2] or "")[:_DIGITS].ljust(_DIGITS, "0")
+    return f"{time.replace(tzinfo=None).isoformat(timespec='seconds')}.{fraction}Z"
 
 
 def first_at(connection: sqlite3.Connection, journal: Journal, time: str, *, after: bool = False) -> int:

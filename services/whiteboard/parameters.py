@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable
-from datetime import UTC, datetime
 
 from starlette.datastructures import QueryParams
 
 from contracts.ids import is_token
 from contracts.lifecycle import Core, Status
 from services.runtime.openapi import Parameter
-from services.whiteboard import choosing, words
+from services.whiteboard import choosing, cursors, words
 from services.whiteboard.choosing import Filter
+from services.whiteboard.moments import written
 from services.whiteboard.query import BadParameter
 from services.whiteboard.selecting import Selection
 
@@ -43,7 +41,7 @@ LIST = (*OF_MISSIONS, SEARCH, SINCE, UNTIL, AS_OF, LIMIT, CURSOR, MIN_SEQ)
 MISSION = (AS_OF, MIN_SEQ, WAIT)
 RECORDS = (LIMIT, CURSOR, MIN_SEQ)
 DIFF = (
-    Parameter("from", f"Changed after {_MOMENT}"),
+    Parameter("from", f"Changed after {_MOMENT}", required=True),
     Parameter("to", f"Changed up to {_MOMENT}; the last one seen, where it is missing"),
     LIMIT,
     CURSOR,
@@ -51,7 +49,7 @@ DIFF = (
 )
 FEED = (
     *OF_MISSIONS,
-    Parameter("mission_id", "Missions", repeats=True),
+    Parameter("mission_id", "Missions, by id or the start of one", repeats=True),
     Parameter("after", "Resume after this sequence; from now on, where it is missing", _NUMBER),
 )
 _MOST_VALUES = 20
@@ -60,14 +58,20 @@ _LARGEST = 2**62
 
 
 def check_names(params: QueryParams, allowed: Iterable[Parameter]) -> None:
-    """Raise `BadParameter` for a parameter that the resource does not know, or one of excessive length."""
-    known = tuple(parameter.name for parameter in allowed if parameter.where == "query")
+    """Raise `BadParameter` for what the resource does not know, what is too long, empty, or said twice."""
+    known = {parameter.name: parameter for parameter in allowed if parameter.where == "query"}
+    seen: set[str] = set()
     for name, value in params.multi_items():
         if name not in known:
             names = ", ".join(known) or "none"
             raise BadParameter(f"unknown parameter {name[:64]!r}", f"Allowed here: {names}")
         if len(value) > _LONGEST:
             raise BadParameter(f"{name} is longer than {_LONGEST} characters", "Shorten it")
+        if not value.strip(" ,"):  # what a script left unset would else answer everything
+            raise BadParameter(f"{name} is empty", "Give it a value, or leave it out")
+        if name in seen and not known[name].repeats:
+            raise BadParameter(f"{name} is said twice", "Say it once")
+        seen.add(name)
 
 
 def number(params: QueryParams, name: str, default: int, *, most: int = _LARGEST, least: int = 0) -> int:
@@ -96,10 +100,10 @@ def seconds(params: QueryParams, name: str, most: float) -> float:
     raise BadParameter(f"{name}={text[:64]!r} is no number of seconds", f"Write a number from 0 to {most:g}")
 
 
-def cursor(params: QueryParams) -> int | None:
-    """Read `cursor`; raises `BadParameter`."""
+def cursor(params: QueryParams, of: str) -> tuple[int, ...]:
+    """Read `cursor`, of this list; nothing where it is missing; raises `BadParameter`."""
     text = params.get("cursor")
-    return None if text is None else _decode_cursor(text)
+    return () if text is None else cursors.decode(text, of)
 
 
 def resume_after(params: QueryParams, last_event_id: str | None) -> int | None:
@@ -109,16 +113,11 @@ def resume_after(params: QueryParams, last_event_id: str | None) -> int | None:
     return number(params, "after", 0) if "after" in params else None
 
 
-def encode_cursor(number: int) -> str:
-    """Return an opaque cursor."""
-    return base64.urlsafe_b64encode(b"1.%d" % number).decode().rstrip("=")
-
-
 def filter_of(params: QueryParams) -> Filter:
     """Read the filters of a list of missions; raises `BadParameter`."""
     check_names(params, LIST)
     q = params.get("q", "")
-    if q.strip() and not words.asked(q):
+    if q and not words.asked(q):
         raise BadParameter(f"q={q[:64]!r} has no word in it", "Search for letters and digits")
     return Filter(
         status=_values(params, "status", _STATUSES),
@@ -127,11 +126,11 @@ def filter_of(params: QueryParams) -> Filter:
         conversation=tokens(params, "conversation"),
         kind=_values(params, "kind"),
         q=q.strip(),
-        since=_normal_time(params["since"], "since") if "since" in params else "",
-        until=_normal_time(params["until"], "until") if "until" in params else "",
+        since=_time(params, "since"),
+        until=_time(params, "until"),
         as_of=moment(params, "as_of"),
         limit=number(params, "limit", choosing.DEFAULT_LIMIT, most=choosing.MOST_ITEMS, least=1),
-        before=cursor(params),
+        before=next(iter(cursor(params, cursors.MISSIONS)), None),
     )
 
 
@@ -155,7 +154,26 @@ def moment(params: QueryParams, name: str) -> int | str | None:
         return None
     if text.isascii() and text.isdecimal():
         return _number(text, name, 0, _LARGEST)
-    return _normal_time(text, name)
+    time = written(text)
+    if time is None:
+        raise BadParameter(f"{name}={text[:64]!r} is neither a sequence nor a time", _how_to_write(text))
+    return time
+
+
+def _time(params: QueryParams, name: str) -> str:
+    """Read a time as the index writes it, empty where it is missing; raises `BadParameter`."""
+    text = params.get(name)
+    if text is None:
+        return ""
+    time = written(text)
+    if time is None:
+        raise BadParameter(f"{name}={text[:64]!r} is no time", _how_to_write(text))
+    return time
+
+
+def _how_to_write(text: str) -> str:
+    """Say how a time is written; what came with a blank had a plus, which in a URL is one."""
+    return "Write it like 2026-01-31T14:03:00Z" + ("; in a URL, + is %2B" if " " in text else "")
 
 
 def tokens(params: QueryParams, name: str) -> tuple[str, ...]:
@@ -176,24 +194,3 @@ def _values(params: QueryParams, name: str, allowed: list[str] | None = None) ->
         if allowed is not None and value not in allowed:
             raise BadParameter(f"{name}={value[:64]!r} does not exist", f"Allowed: {', '.join(allowed)}")
     return values
-
-
-def _decode_cursor(text: str) -> int:
-    try:
-        version, _, number = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode("ascii").partition(".")
-        if version == "1" and number.isdecimal():
-            return min(int(number), _LARGEST)
-    except (binascii.Error, ValueError):
-        pass
-    raise BadParameter(f"cursor {text[:64]!r} is none of ours", "Pass next_cursor of the page before unchanged")
-
-
-def _normal_time(text: str, name: str) -> str:
-    """Return a time as the index writes it; raises `BadParameter`."""
-    try:
-        time = datetime.fromisoformat(text)
-        if time.tzinfo is not None:
-            return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z")
-    except (ValueError, OverflowError):
-        pass
-    raise BadParameter(f"{name}={text[:64]!r} is no time", "Write it like 2026-01-31T14:03:00Z")

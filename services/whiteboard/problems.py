@@ -10,9 +10,16 @@ from services.runtime.problems import problem
 from services.whiteboard.past import RecordsGone
 from services.whiteboard.query import BadParameter, TooSlow
 
+#: What the description of an answer says of it.
+NO_MISSION = {404: "no mission has this id"}
+
 
 class NotYet(MissionsError):
     """The whiteboard has not seen that sequence yet. Ask again."""
+
+
+class Busy(MissionsError):
+    """Others ask for so much that the turn of this question did not come."""
 
 
 async def _on_bad_parameter(_: Request, error: Exception) -> Response:
@@ -26,12 +33,17 @@ async def _on_not_found(_: Request, error: Exception) -> Response:
 
 
 async def _on_not_yet(_: Request, error: Exception) -> Response:
-    hint = "Ask again, or with a larger wait"
+    hint = "Ask again; X-Sequence of every answer says how far it is"
     return problem(503, "Not seen yet", str(error), hint=hint, headers={"Retry-After": "1"})
 
 
+async def _on_busy(_: Request, error: Exception) -> Response:
+    return problem(503, "Too busy", str(error), hint="Ask again in a while", headers={"Retry-After": "5"})
+
+
 async def _on_too_slow(_: Request, error: Exception) -> Response:
-    return problem(503, "Too slow", str(error), hint="Add a filter: since, status, queue, conversation")
+    hint = "The same question fails again: bound it by since and until, so that fewer missions are looked at"
+    return problem(503, "Too slow", str(error), hint=hint)
 
 
 async def _on_gone(_: Request, error: Exception) -> Response:
@@ -44,6 +56,7 @@ ERRORS = {
     BadParameter: _on_bad_parameter,
     NotFound: _on_not_found,
     NotYet: _on_not_yet,
+    Busy: _on_busy,
     TooSlow: _on_too_slow,
     RecordsGone: _on_gone,
 }

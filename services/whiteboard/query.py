@@ -146,6 +146,6 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode != sqlite3.SQLITE_INTERRUPT:
             raise
-        raise TooSlow from error
+        raise TooSlow(f"finding these missions takes longer than {ANSWER_WITHIN_S:g} s") from error
     finally:
         connection.set_progress_handler(None, 0)

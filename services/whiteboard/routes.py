@@ -6,6 +6,7 @@ from services.runtime.openapi import Operation
 from services.whiteboard import parameters as takes
 from services.whiteboard import shapes
 from services.whiteboard.app import Answers
+from services.whiteboard.problems import NO_MISSION
 from services.whiteboard.view import View
 from services.whiteboard.why import Why
 
@@ -23,7 +24,7 @@ def routes(answers: Answers) -> list[Operation]:
             answers.missions,
             "A page of missions, newest first",
             parameters=takes.LIST,
-            answers={200: shapes.MissionList},
+            answers={200: shapes.MissionList, 304: None},
             problems=_PAST,
         ),
         Operation(
@@ -31,7 +32,7 @@ def routes(answers: Answers) -> list[Operation]:
             answers.mission,
             "One mission",
             parameters=(*of_one, *takes.MISSION),
-            answers={200: View},
+            answers={200: View, 304: None},
             problems=_PAST,
         ),
         Operation(
@@ -39,7 +40,7 @@ def routes(answers: Answers) -> list[Operation]:
             answers.mission_events,
             "Its lines of the journal",
             parameters=(*of_one, *takes.RECORDS),
-            answers={200: shapes.RecordList},
+            answers={200: shapes.RecordList, 304: None},
             problems=_LATE,
         ),
         Operation(
@@ -64,6 +65,7 @@ def routes(answers: Answers) -> list[Operation]:
             "Every record as it comes, and those before from a sequence on",
             parameters=takes.FEED,
             media_types=shapes.FEED,
+            problems=NO_MISSION,
         ),
         Operation("/stats", answers.stats, "The counts", answers={200: shapes.Stats}),
     ]

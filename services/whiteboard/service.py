@@ -67,7 +67,12 @@ async def _serve(settings: Settings, stop: Stop, bus: Bus, journal: Journal, ind
     answers = app.Answers(journal, index, feed, lambda: ingest.lag, Executors(bus).serving)
     kept = artifacts.Artifacts(index.path, Objects(bus))
     door = ChatDoor(bus, Writer(bus, topology.CHAT), HTTP_WITHIN_S)
-    table = [*routes(answers), export.route(journal, feed), *artifacts.routes(kept), *chat_http.routes(door)]
+    table = [
+        *routes(answers),
+        export.route(journal, feed, answers.full_id),
+        *artifacts.routes(kept),
+        *chat_http.routes(door),
+    ]
     http = create_app(table, health, metrics, settings)
     for kind, answer in {**problems.ERRORS, **artifacts.ERRORS}.items():
         http.add_exception_handler(kind, answer)

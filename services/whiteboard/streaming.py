@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 import msgspec
 
-from services.whiteboard.feed import Feed, Missed, Wanted
+from services.whiteboard.feed import Feed, Missed, Reached, Wanted
 from services.whiteboard.record import GAP, Record
 
 SSE = "text/event-stream"
@@ -23,36 +23,38 @@ _encode = msgspec.json.Encoder().encode
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
-async def sse(feed: Feed, after: int | None, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+async def sse(feed: Feed, after: int, wanted: Wanted) -> AsyncGenerator[bytes, None]:
     """Write each record as an event whose id is its sequence and whose data is its journal line.
 
-    `gap` says what is missing, `bye` comes last: ask again from where it ended.
+    `gap` says what is missing, `bye` comes last: ask again from where it ended. An id without an event moves the
+    reader's `Last-Event-ID` on, so that whoever sees few of the records, or none, resumes here too.
     """
-    yield b"retry: %d\n\n" % _RETRY_MS
-    async with aclosing(feed.follow(after, wanted, pause_s=PING_S, for_s=LASTS_S)) as chunks:
-        async for records in chunks:
-            if isinstance(records, Missed):
-                yield b"event: gap\nid: %d\ndata: %b\n\n" % (records.last, _encode(records))
-                continue
-            if not records:
-                yield b": ping\n\n"
-            for block in _blocks(records, _event):
-                yield block
-    yield b"event: bye\ndata: {}\n\n"
+    reached = after
+    yield b"retry: %d\nid: %d\n\n" % (_RETRY_MS, reached)
+    async with aclosing(feed.follow(after, wanted, pause_s=PING_S, for_s=LASTS_S)) as parts:
+        async for part in parts:
+            if isinstance(part, Reached):
+                reached = part.seq
+                yield b": ping\nid: %d\n\n" % reached
+            elif isinstance(part, Missed):
+                yield b"event: gap\nid: %d\ndata: %b\n\n" % (part.last, _encode(part))
+            else:
+                for block in _blocks(part, _event):
+                    yield block
+    yield b"event: bye\nid: %d\ndata: {}\n\n" % reached
 
 
-async def ndjson(feed: Feed, after: int | None, wanted: Wanted) -> AsyncGenerator[bytes, None]:
+async def ndjson(feed: Feed, after: int, wanted: Wanted) -> AsyncGenerator[bytes, None]:
     """Write each record as its journal line; an empty line says that nothing came."""
-    yield b""
-    async with aclosing(feed.follow(after, wanted, pause_s=PING_S, for_s=LASTS_S)) as chunks:
-        async for records in chunks:
-            if isinstance(records, Missed):
-                yield _gap_line(records)
-                continue
-            if not records:
+    async with aclosing(feed.follow(after, wanted, pause_s=PING_S, for_s=LASTS_S)) as parts:
+        async for part in parts:
+            if isinstance(part, Reached):
                 yield b"\n"
-            for block in _blocks(records, _line):
-                yield block
+            elif isinstance(part, Missed):
+                yield _gap_line(part)
+            else:
+                for block in _blocks(part, _line):
+                    yield block
 
 
 def _gap_line(missed: Missed) -> bytes:

@@ -16,7 +16,7 @@ from services.runtime.health import Health
 from services.runtime.http import create_app
 from services.runtime.metrics import Metrics
 from services.runtime.objects import Objects
-from services.whiteboard import artifacts, problems
+from services.whiteboard import artifacts, export, problems
 from services.whiteboard.app import Answers
 from services.whiteboard.facts import Serving
 from services.whiteboard.feed import Feed
@@ -38,7 +38,8 @@ class Site:
         self.serving = Serving(exists=False)
         self.answers = Answers(self.journal, self.index, self.feed, lambda: 0, self.who_serves)
         kept = artifacts.Artifacts(self.index.path, cast("Objects", None))  # nothing is kept here
-        resources = [*routes(self.answers), *artifacts.routes(kept), *(chat_http.routes(door) if door else [])]
+        resources = [*routes(self.answers), export.route(self.journal, self.feed, self.answers.full_id)]
+        resources += [*artifacts.routes(kept), *(chat_http.routes(door) if door else [])]
         app = self.app = create_app(resources, Health(), Metrics("whiteboard"), settings_for("", **settings))
         for kind, answer in {**problems.ERRORS, **artifacts.ERRORS}.items():
             app.add_exception_handler(kind, answer)

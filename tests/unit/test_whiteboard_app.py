@@ -30,6 +30,16 @@ def test_a_mission_is_answered_with_its_sequence(site: Site) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
+@pytest.mark.parametrize(
+    ("known", "status"),
+    [('W/"3"', 304), ('"1", W/"3"', 304), ("*", 304), ('"2"', 200), ('"33"', 200), ("3", 200), ("", 200)],
+)
+def test_who_has_a_version_is_not_sent_it_again(site: Site, known: str, status: int) -> None:
+    site.take(mixed())
+    answer = site.client.get(f"/missions/{mission_id(1)}", headers={"If-None-Match": known})
+    assert (answer.status_code, answer.headers["etag"], answer.headers["x-sequence"]) == (status, '"3"', "10")
+
+
 def test_a_mission_is_found_by_a_prefix_of_its_id(site: Site) -> None:
     site.take(mixed())
     assert site.get(f"/missions/{mission_id(1)[:6]}")["mission_id"] == mission_id(1)
@@ -156,6 +166,41 @@ def test_head_answers_like_get_without_a_body(site: Site) -> None:
     site.take(mixed())
     answer = site.client.head(f"/missions/{mission_id(1)}")
     assert (answer.status_code, answer.headers["etag"], answer.content) == (200, '"3"', b"")
+
+
+def test_head_of_the_feed_ends(site: Site) -> None:
+    site.take(mixed())
+    answer = site.client.head("/events")
+    assert (answer.status_code, answer.headers["x-sequence"]) == (200, "10")
+    assert "content-length" not in answer.headers
+
+
+def test_who_exports_or_watches_a_mission_may_name_the_start_of_its_id(site: Site) -> None:
+    site.take(mixed())
+    lines = site.client.get(f"/export.jsonl?mission_id={mission_id(1)[:8]}").text.splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == [1, 2, 3]
+    assert site.client.head(f"/events?mission_id={mission_id(1)[:8]}").status_code == 200
+    for path in ("/export.jsonl", "/events"):
+        site.get(f"{path}?mission_id={mission_id(9)[:8]}", 404)
+
+
+def test_a_question_that_takes_too_long_is_broken_off_and_says_what_helps(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.take(mixed())
+    monkeypatch.setattr(query, "_STEPS_BETWEEN_LOOKS", 1)
+    monkeypatch.setattr(query, "ANSWER_WITHIN_S", 0)
+    for path in ("/missions?kind=mail.send&status=active", "/missions?q=tea&as_of=9"):
+        told = site.get(path, 503)
+        assert told["type"] == "/problems/too-slow"
+        assert "since" in told["hint"]
+
+
+def test_a_question_whose_turn_does_not_come_is_not_begun(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.whiteboard.app._TURN_WITHIN_S", -1)
+    answer = site.client.get("/missions")
+    assert (answer.status_code, answer.json()["type"]) == (503, "/problems/too-busy")
+    assert answer.headers["retry-after"] == "5"
 
 
 def test_the_root_points_to_what_there_is(site: Site) -> None:
