@@ -186,6 +186,7 @@ class GoalStatus(Struct, frozen=True, kw_only=True, omit_defaults=True):
     question: Question | None = None
     answer: Answer | None = None
     checkpoint: Any = None
+    retry_at: datetime | None = None  #: when a try that failed is repeated
     artifacts: tuple[Artifact, ...] = ()
     log: tuple[LogLine, ...] = ()  #: what the handler logged since the record before
 

@@ -6,12 +6,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 from msgspec import Raw
 
 from contracts.errors import Lost
 from contracts.lifecycle import Status
-from contracts.messages import Goal, GoalStatus, Mission
+from contracts.messages import Goal, GoalStatus, Mission, now
 from services.executor import resolving, runner
 from services.executor.declaring.limits import Limit
 from services.executor.executor import Executor
@@ -118,7 +119,14 @@ async def do_goal(goal: Goal, attempt: Attempt, executor: Executor) -> None:
             if pause is None:
                 await give_up(goal, failed, handler, attempt)
                 return
-            status = GoalStatus(id=goal.id, kind=goal.kind, status="retrying", attempt=tries, error=failed.failure)
+            status = GoalStatus(
+                id=goal.id,
+                kind=goal.kind,
+                status="retrying",
+                attempt=tries,
+                error=failed.failure,
+                retry_at=now() + timedelta(seconds=pause),
+            )
             await attempt.ledger.note(runner.BACKING_OFF, reason=failed.reason, goal=attempt.told(status))
             await asyncio.sleep(pause)
             continue

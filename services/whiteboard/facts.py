@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from contracts import codec, ids, subjects
 from contracts.lifecycle import Status
-from contracts.messages import Failure, Goal, Mission, Question, RetryPolicy
+from contracts.messages import Failure, Question
 from services.whiteboard.record import Record
 from services.whiteboard.said import NULL
 from services.whiteboard.view import View
@@ -19,6 +19,8 @@ from services.whiteboard.view import View
 _CANCELLING = "cancelling"
 _BACKING_OFF = "backing_off"
 _RELEASED = "released"
+_RETRYING = "retrying"
+_QUEUED = "queued"
 _ENDED = frozenset({"completed", "skipped"})
 _FAILED = frozenset({"failed", "cancelled", "rejected"})
 
@@ -62,6 +64,13 @@ class Waiting(Struct, frozen=True, kw_only=True):
     expires_at: datetime | None = None
 
 
+class Retrying(Struct, frozen=True, kw_only=True):
+    """A goal whose last try failed, and when the next one starts, where that is known."""
+
+    goal: str
+    at: datetime | None = None
+
+
 class Trouble(Struct, frozen=True, kw_only=True):
     """A try that failed, or an outcome: where, why, with which error."""
 
@@ -82,7 +91,8 @@ class Facts(Struct, frozen=True, kw_only=True):
     running: tuple[str, ...] = ()  #: goals that run now
     blocked: tuple[Blocked, ...] = ()
     waiting: tuple[Waiting, ...] = ()
-    retry_at: datetime | None = None  #: about when the goal that failed last is tried again
+    queued: tuple[str, ...] = ()  #: goals that wait for their turn: as many of their kind run as may
+    retrying: tuple[Retrying, ...] = ()
     cancelling_since: str | None = None
     first_failure: Trouble | None = None
     lost: bool = False  #: nobody will be given its work item any more, and it has not ended
@@ -103,7 +113,6 @@ class _Told(Struct, frozen=True):
 
 
 _decode = msgspec.json.Decoder(_Told).decode
-_decode_mission = msgspec.json.Decoder(Mission).decode
 _decode_question = msgspec.json.Decoder(Question).decode
 
 
@@ -116,10 +125,11 @@ def gather(view: View, records: Sequence[Record], serving: Serving | None) -> Fa
         since=view.updated_at,
         deadline=view.deadline,
         attempts=tuple(_attempts(view, told)),
-        running=tuple(goal.id for goal in view.goals if goal.status == Status.ACTIVE) if not view.is_over else (),
+        running=_goals_that_are(Status.ACTIVE, view),
         blocked=() if view.is_over else tuple(_blocked(view)),
         waiting=() if view.is_over else tuple(_waiting(view)),
-        retry_at=_retry_at(view, records, told),
+        queued=_goals_that_are(_QUEUED, view),
+        retrying=tuple(_retrying(view, told)),
         cancelling_since=_cancelling_since(view, told),
         first_failure=_first_failure(told),
         lost=_is_lost(view, records, serving),
@@ -138,6 +148,10 @@ def _is_lost(view: View, records: Sequence[Record], serving: Serving | None) -> 
         return False
     items = _items(records)
     return bool(items) and items[-1].seq <= serving.done_to
+
+
+def _goals_that_are(status: str, view: View) -> tuple[str, ...]:
+    return tuple(goal.id for goal in view.goals if goal.status == status)
 
 
 def _dropped_before(view: View, records: Sequence[Record]) -> int | None:
@@ -200,29 +214,20 @@ def _waiting(view: View) -> Iterator[Waiting]:
             yield Waiting(goal=goal.id, question=question.text, expires_at=question.expires_at)
 
 
-def _retry_at(view: View, records: Sequence[Record], told: Sequence[tuple[Record, _Told]]) -> datetime | None:
-    """Return about when the try that failed last is repeated: its time and the goal's own policy, without jitter."""
-    if view.is_over or view.phase != _BACKING_OFF or not told:
-        return None
-    record, said = told[-1]
-    goal = _goal_of(records[0], str((said.goal or {}).get("id", "")))
-    if goal is None or goal.retry is None:
-        return None
-    tries = int((said.goal or {}).get("attempt", 1))
-    return datetime.fromisoformat(record.time) + timedelta(seconds=_pause_s(goal.retry, tries))
+def _retrying(view: View, told: Sequence[tuple[Record, _Told]]) -> Iterator[Retrying]:
+    times = {
+        str(said.goal.get("id")): said.goal.get("retry_at") for _, said in told if said.goal
+    }  # the last one stands
+    for goal in view.goals:
+        if goal.status == _RETRYING:
+            yield Retrying(goal=goal.id, at=_time(times.get(goal.id)))
 
 
-def _goal_of(proposal: Record, goal_id: str) -> Goal | None:
+def _time(text: Any) -> datetime | None:
     try:
-        mission = _decode_mission(proposal.data)
-    except msgspec.MsgspecError:
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError):
         return None
-    return next((goal for goal in mission.goals if goal.id == goal_id), None)
-
-
-def _pause_s(retry: RetryPolicy, tries: int) -> float:
-    factor = min(retry.backoff_factor ** min(tries - 1, 64), 1e9)
-    return min(retry.backoff_s * factor, retry.max_backoff_s)
 
 
 def _cancelling_since(view: View, told: Sequence[tuple[Record, _Told]]) -> str | None:

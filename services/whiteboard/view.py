@@ -188,7 +188,7 @@ def _goal(goal: GoalView, said: GoalChange, time: str) -> GoalView:
         answer=said.answer if said.answer != NULL else goal.answer,
         artifacts=_kept(goal.artifacts, said.artifacts),
         log=(goal.log + said.log)[-MAX_LOG:],
-        started_at=goal.started_at or (time if said.attempt else None),  # 0: queued or skipped, and never tried
+        started_at=(goal.started_at or time) if said.attempt else None,  # 0: queued or skipped, and never tried
         finished_at=time if said.status in _GOAL_ENDS else None,
     )
 

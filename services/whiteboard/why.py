@@ -8,12 +8,12 @@ from datetime import datetime
 from msgspec import Struct
 
 from contracts.lifecycle import Status
-from services.whiteboard.facts import Facts, Serving, Trouble, gather
+from services.whiteboard.facts import Facts, Retrying, Serving, Trouble, Waiting, gather
 from services.whiteboard.record import Record
 from services.whiteboard.view import View
 
-_BACKING_OFF = "backing_off"
 _RELEASED = "released"
+_SEVERAL = 2
 
 
 class Why(Struct, frozen=True, kw_only=True):
@@ -61,9 +61,14 @@ def _summary(view: View, facts: Facts) -> str:
 def _asked(facts: Facts) -> str:
     if not facts.waiting:
         return _unowned("It was answered and has not been taken up again", facts)
-    asked = facts.waiting[0]
-    until = f", until {asked.expires_at.isoformat()}" if asked.expires_at else ""
-    return f"It waits for an answer: {asked.question!r} (goal {asked.goal}){until}"
+    others = len(facts.waiting) - 1
+    more = f", and for {others} more" if others else ""
+    return f"It waits for an answer: {_question(facts.waiting[0])}{more}"
+
+
+def _question(asked: Waiting) -> str:
+    until = f", until {_written(asked.expires_at)}" if asked.expires_at else ""
+    return f"{asked.question!r} (goal {asked.goal}){until}"
 
 
 def _under_way(view: View, facts: Facts) -> str:
@@ -71,11 +76,12 @@ def _under_way(view: View, facts: Facts) -> str:
         return f"Its owner was asked to stop at {facts.cancelling_since} and has not written the outcome yet"
     if view.phase == _RELEASED:
         return _unowned("Its owner's process stopped and handed it back", facts)
-    if view.phase == _BACKING_OFF:
-        when = f" at about {facts.retry_at.isoformat()}" if facts.retry_at else ""
-        return f"A try failed; the next one starts{when or ' after a pause'}"
-    goals = f"; running: {', '.join(facts.running)}" if facts.running else ""
+    if facts.retrying and not facts.running:
+        return f"A try failed; the next one starts {_when(facts.retrying[0])}"
     owner = facts.attempts[-1].owner if facts.attempts else "an executor"
+    if facts.queued and not facts.running:
+        return f"It waits for its turn at {owner}, where as many of its kind run as may: {', '.join(facts.queued)}"
+    goals = f"; running: {', '.join(facts.running)}" if facts.running else ""
     return f"It is owned by {owner}, attempt {view.attempt}{goals}"
 
 
@@ -92,6 +98,14 @@ def _lost(facts: Facts) -> str:
         f"It is lost: its work item is gone and no outcome was written. The orchestrator's sweep puts it back into the "
         f"queue {facts.queue} once nothing was written of it for three leases"
     )
+
+
+def _when(retrying: Retrying) -> str:
+    return f"at {_written(retrying.at)}" if retrying.at else "after a pause"
+
+
+def _written(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _outcome(view: View) -> str:
@@ -122,17 +136,18 @@ def _details(view: View, facts: Facts, now: datetime | None) -> Iterator[str]:
     unserved = serving is not None and not serving.problem and not (serving.exists and serving.alive)
     if unserved and not view.is_over and not facts.waiting:
         yield f"Start an executor: missions executor --queues {facts.queue}"
-    if view.status is Status.WAITING and facts.waiting:
-        yield f"Answer it: missions answer {view.mission_id} …"
+    yield from _to_answer(view, facts)
     if facts.dropped_before is not None:
         yield f"Its records before sequence {facts.dropped_before} are gone: nobody knows what else they told"
-    yield from (f"Goal {blocked.goal} waits for {', '.join(blocked.needs)}" for blocked in facts.blocked)
+    yield from _of_goals(facts)
     for attempt in facts.attempts:
         if attempt.ended and not (view.is_over and attempt is facts.attempts[-1]):
             yield f"Attempt {attempt.number} by {attempt.owner}: {attempt.ended}; last sign at {attempt.last_sign}"
     yield from (f"Its work item was lost, and put back at {at}" for at in facts.put_back)
     yield from _of_owner(view, facts)
-    if facts.first_failure:
+    if facts.first_failure and not (
+        view.is_over and facts.first_failure.seq == view.seq and len(view.goals) < _SEVERAL
+    ):
         yield _of_failure(facts.first_failure)
     if facts.deadline and not view.is_over:
         yield _of_deadline(facts.deadline, now)
@@ -144,6 +159,22 @@ def _of_deadline(deadline: str, now: datetime | None) -> str:
     return f"It was to end at its deadline, {deadline}, and has not: its owner or the orchestrator's sweep ends it"
 
 
+def _to_answer(view: View, facts: Facts) -> Iterator[str]:
+    """Say how each question is answered; where there are several, which one is meant must be said."""
+    several = len(facts.waiting) >= _SEVERAL
+    for asked in facts.waiting:
+        goal = f" --goal {asked.goal}" if several else ""
+        yield f"Answer it: missions answer {view.mission_id} …{goal}" + (f"  {_question(asked)}" if several else "")
+
+
+def _of_goals(facts: Facts) -> Iterator[str]:
+    yield from (f"Goal {blocked.goal} waits for {', '.join(blocked.needs)}" for blocked in facts.blocked)
+    if facts.running:
+        yield from (f"Goal {queued} waits for its turn" for queued in facts.queued)
+    if facts.running or len(facts.retrying) >= _SEVERAL:
+        yield from (f"Goal {again.goal} failed and is tried again {_when(again)}" for again in facts.retrying)
+
+
 def _of_owner(view: View, facts: Facts) -> Iterator[str]:
     if view.is_over or not facts.attempts or facts.attempts[-1].ended:
         return
@@ -151,6 +182,11 @@ def _of_owner(view: View, facts: Facts) -> Iterator[str]:
     if facts.serving and not facts.serving.problem and not facts.serving.alive:
         lease = f" of {facts.serving.lease_s:g} s" if facts.serving.lease_s else ""
         yield f"Another executor takes over after the lease{lease}, if its owner is gone"
+
+
+def _is_told(view: View, trouble: Trouble) -> bool:
+    """Tell whether it is the outcome, which the summary tells, and does not leave open of which goal."""
+    return view.is_over and trouble.seq == view.seq and len(view.goals) < _SEVERAL
 
 
 def _of_failure(trouble: Trouble) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from datetime import timedelta
@@ -70,6 +71,10 @@ async def test_a_goal_is_retried_and_its_tries_are_written_down(nats_url: str) -
         records = await run(broker, Goal(id="g1", kind="fail", params={"times": 2}, retry=QUICK))
         assert shape(records) == ["active", "active/backing_off", "active/backing_off", "completed"]
         assert records[-1].result == 3
+        for failed, following in itertools.pairwise(records[1:]):
+            assert failed.goal is not None
+            assert failed.goal.retry_at is not None
+            assert failed.at < failed.goal.retry_at <= following.at
 
 
 async def test_retries_that_are_exhausted_fail_the_mission_with_the_last_error(nats_url: str) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from contracts.lifecycle import Status
 from contracts.messages import Answer, Failure, Goal, GoalStatus, Question, RetryPolicy
-from services.whiteboard.facts import Blocked, Serving
+from services.whiteboard.facts import Blocked, Retrying, Serving
 from services.whiteboard.record import Record
 from services.whiteboard.view import fold
 from services.whiteboard.why import Why, explain
@@ -15,6 +15,14 @@ from tests.support.recording import change, proposal, stream
 
 BOOM = Failure(type="Boom", message="no disk")
 SERVED = Serving(alive=True, asking=1)
+AGAIN = GoalStatus(
+    id="a",
+    kind="fail",
+    status="retrying",
+    attempt=2,
+    error=BOOM,
+    retry_at=datetime(2026, 1, 1, 0, 0, 15, tzinfo=UTC),
+)
 FLAKY = Goal(id="a", kind="fail", retry=RetryPolicy(max_attempts=5, backoff_s=4, backoff_factor=3))
 
 
@@ -67,18 +75,52 @@ def test_what_was_taken_over_tells_how_each_attempt_ended() -> None:
 
 
 def test_what_failed_and_is_tried_again_says_when() -> None:
-    goal = GoalStatus(id="a", kind="fail", status="retrying", attempt=2, error=BOOM)
-    told = why(proposal(1, FLAKY), active(), active(phase="backing_off", reason="handler_error", goal=goal))
-    assert told.facts.retry_at == datetime(2026, 1, 1, 0, 0, 3 + 12, tzinfo=UTC)
-    assert told.summary == "A try failed; the next one starts at about 2026-01-01T00:00:15+00:00"
+    told = why(proposal(1, FLAKY), active(), active(phase="backing_off", reason="handler_error", goal=AGAIN))
+    assert told.facts.retrying == (Retrying(goal="a", at=AGAIN.retry_at),)
+    assert told.summary == "A try failed; the next one starts at 2026-01-01T00:00:15Z"
     assert "What failed first: goal a, handler_error, at sequence 3: Boom: no disk" in told.details
+
+
+def test_a_goal_that_is_tried_again_does_not_hide_those_that_run() -> None:
+    history = [proposal(1, FLAKY, Goal(id="b", kind="echo")), active()]
+    runs = GoalStatus(id="b", kind="echo", status="active")
+    for order in ((AGAIN, runs), (runs, AGAIN)):
+        told = why(*history, *(active(goal=goal) for goal in order))
+        assert told.summary == "It is owned by executor/vm/1, attempt 1; running: b"
+        assert "Goal a failed and is tried again at 2026-01-01T00:00:15Z" in told.details
+
+
+def test_a_goal_that_waits_for_its_turn_says_so() -> None:
+    queued = GoalStatus(id="g1", kind="echo", status="queued", attempt=0)
+    told = why(proposal(1), active(), active(phase="queued", goal=queued))
+    assert told.summary == "It waits for its turn at executor/vm/1, where as many of its kind run as may: g1"
+    assert (told.facts.queued, told.facts.running) == (("g1",), ())
+
+
+def test_every_question_is_told_and_how_to_answer_it() -> None:
+    asked = [
+        GoalStatus(id=name, kind="echo", status="waiting", question=Question(key="go", text=f"{name}?"))
+        for name in ("a", "b")
+    ]
+    history = [proposal(1, *(Goal(id=goal.id, kind="echo") for goal in asked)), active(goal=asked[0])]
+    told = why(*history, change(1, Status.WAITING, goal=asked[1]))
+    assert told.summary == "It waits for an answer: 'a?' (goal a), and for 1 more"
+    assert [detail for detail in told.details if detail.startswith("Answer")] == [
+        f"Answer it: missions answer {told.mission_id} … --goal {name}  '{name}?' (goal {name})" for name in ("a", "b")
+    ]
+
+
+def test_an_outcome_is_not_told_twice() -> None:
+    cancelled = change(1, Status.CANCELLED, reason="user", error=Failure(type="Cancelled", message="wrong customer"))
+    told = why(proposal(1), active(), cancelled)
+    assert (told.summary, told.details) == ("It is cancelled, user: Cancelled: wrong customer", ())
 
 
 def test_what_waits_says_for_whom_and_until_when() -> None:
     asked = Question(key="go", text="Ship it?", expires_at=datetime(2026, 1, 2, tzinfo=UTC))
     goal = GoalStatus(id="g1", kind="echo", status="waiting", question=asked)
     told = why(proposal(1), active(), change(1, Status.WAITING, goal=goal, actor="executor/vm/1"))
-    assert told.summary == "It waits for an answer: 'Ship it?' (goal g1), until 2026-01-02T00:00:00+00:00"
+    assert told.summary == "It waits for an answer: 'Ship it?' (goal g1), until 2026-01-02T00:00:00Z"
     assert told.facts.attempts[0].ended == "let go: the mission waits"
 
 
