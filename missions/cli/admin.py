@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from missions.cli.connection import nats_url_option, quiet_logs, settings, whiteboard_url_option
+from missions.cli.connection import nats_url_option, quiet_logs, settings, token_file_option, whiteboard_url_option
 from missions.cli.output import clean, emit, json_option, paint, table, talk
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def declaration(loaded: Settings) -> dict[str, Any]:
 @click.option("--monitor-url", metavar="URL", help="Monitor port of nats-server, to verify sync_interval.")
 @nats_url_option
 @whiteboard_url_option
+@token_file_option
 @json_option
 def doctor(monitor_url: str | None, as_json: bool, **given: Any) -> int:
     """Look at everything Missions needs, and say what to do about what is wrong.

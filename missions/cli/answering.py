@@ -12,7 +12,13 @@ import click
 from contracts import ids
 from contracts.errors import WaitOver
 from contracts.lifecycle import TERMINAL, Status
-from missions.cli.connection import broker_client, nats_url_option, whiteboard, whiteboard_url_option
+from missions.cli.connection import (
+    broker_client,
+    nats_url_option,
+    token_file_option,
+    whiteboard,
+    whiteboard_url_option,
+)
 from missions.cli.output import emit, json_option, program, talk
 from missions.cli.parameters import Seconds
 
@@ -21,6 +27,8 @@ if TYPE_CHECKING:
 
     from missions.client import Client
 
+#: Which whiteboard, and the token for it.
+Board = dict[str, str | None]
 #: How long an answer is looked for once it is said.
 _TAKEN_S = 10.0
 
@@ -45,8 +53,9 @@ class Answering:
 @click.option("--wait", "wait_s", type=Seconds(), metavar="SECONDS", help="Wait until it asks, or exit 75.")
 @nats_url_option
 @whiteboard_url_option
+@token_file_option
 @json_option
-def answer(nats_url: str | None, whiteboard_url: str | None, **given: Any) -> int:
+def answer(nats_url: str | None, whiteboard_url: str | None, token_file: str | None, **given: Any) -> int:
     """Answer the question of the mission ID with VALUE: JSON where it is JSON, else text.
 
     An answer that does not fit is asked for again. Exits 1 when the mission asks nothing.
@@ -56,11 +65,12 @@ def answer(nats_url: str | None, whiteboard_url: str | None, **given: Any) -> in
       missions answer 4kqz7m2a yes
       missions answer 4kqz7m2a '{"amount": 3}' --goal order --wait 60
     """
-    return asyncio.run(_answer(Answering(**given), nats_url, whiteboard_url))
+    board = {"whiteboard_url": whiteboard_url, "token_file": token_file}
+    return asyncio.run(_answer(Answering(**given), nats_url, board))
 
 
-async def _answer(said: Answering, nats_url: str | None, whiteboard_url: str | None) -> int:
-    mission_id = await _whole(said.mission_id, whiteboard_url)
+async def _answer(said: Answering, nats_url: str | None, board: Board) -> int:
+    mission_id = await _whole(said.mission_id, board)
     async with broker_client(nats_url) as client:
         if said.wait_s is not None:
             await _until_asking(client, mission_id, said.wait_s)
@@ -129,8 +139,11 @@ def _value(text: str) -> Any:
 @click.option("--timeout", "seconds", type=Seconds(), metavar="SECONDS", help="Stop following, exit 75.")
 @nats_url_option
 @whiteboard_url_option
+@token_file_option
 @json_option
-def retry(mission_id: str, nats_url: str | None, whiteboard_url: str | None, **given: Any) -> int:
+def retry(  # one option each
+    mission_id: str, nats_url: str | None, whiteboard_url: str | None, token_file: str | None, **given: Any
+) -> int:
     """Retry the mission ID: a new mission with its goals, that keeps what is finished.
 
     Prints the id of the new mission. Exits 1 when the old one completed, or has not ended.
@@ -139,15 +152,16 @@ def retry(mission_id: str, nats_url: str | None, whiteboard_url: str | None, **g
     Examples:
       missions retry 4kqz7m2a --follow
     """
-    return asyncio.run(_retry(mission_id, nats_url, whiteboard_url, **given))
+    board = {"whiteboard_url": whiteboard_url, "token_file": token_file}
+    return asyncio.run(_retry(mission_id, nats_url, board, **given))
 
 
 async def _retry(
-    mission_id: str, nats_url: str | None, whiteboard_url: str | None, *, follow: bool, sender: str, **shown: Any
+    mission_id: str, nats_url: str | None, board: Board, *, follow: bool, sender: str, **shown: Any
 ) -> int:
     from missions.cli.following import Following, follow_new
 
-    old = await _whole(mission_id, whiteboard_url)
+    old = await _whole(mission_id, board)
     async with broker_client(nats_url) as client:
         mission = await client.mission(old)
         if not _may_retry(mission):
@@ -175,9 +189,9 @@ def _print(as_json: bool, text: str, new: str | None, old: Mapping[str, Any]) ->
     talk(text)
 
 
-async def _whole(mission_id: str, whiteboard_url: str | None) -> str:
+async def _whole(mission_id: str, board: Board) -> str:
     """Return the whole id of a mission, asking the whiteboard where only its start is given."""
     if ids.is_mission_id(mission_id):
         return mission_id
-    found: str = (await whiteboard(whiteboard_url).mission(mission_id))["mission_id"]
+    found: str = (await whiteboard(**board).mission(mission_id))["mission_id"]
     return found

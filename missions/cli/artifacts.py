@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from missions.cli.connection import whiteboard, whiteboard_url_option
+from missions.cli.connection import token_file_option, whiteboard, whiteboard_url_option
 from missions.cli.output import clean, emit, json_option, table, talk
 
 if TYPE_CHECKING:
@@ -24,8 +24,9 @@ _KIB = 1024
 @click.command("artifacts")
 @click.argument("mission_id", metavar="ID")
 @whiteboard_url_option
+@token_file_option
 @json_option
-def artifacts(mission_id: str, whiteboard_url: str | None, as_json: bool) -> None:
+def artifacts(mission_id: str, as_json: bool, **board: str | None) -> None:
     """List what the goals of the mission ID kept: artifacts, and results too large for a record.
 
     \b
@@ -33,7 +34,7 @@ def artifacts(mission_id: str, whiteboard_url: str | None, as_json: bool) -> Non
       missions artifacts 4kqz7m2a
       missions artifacts 4kqz7m2a --json
     """
-    items = asyncio.run(whiteboard(whiteboard_url).artifacts(mission_id))
+    items = asyncio.run(whiteboard(**board).artifacts(mission_id))
     if as_json:
         emit({"items": items})
     elif items:
@@ -71,8 +72,17 @@ def shown_size(size_bytes: int) -> str:
 )
 @click.option("-f", "--force", is_flag=True, help="Write over a file that is there.")
 @whiteboard_url_option
+@token_file_option
 @json_option
-def fetch(mission_id: str, name: str, whiteboard_url: str | None, as_json: bool, **given: Any) -> None:
+def fetch(  # one option each
+    mission_id: str,
+    name: str,
+    goal: str | None,
+    output: Path | None,
+    force: bool,
+    as_json: bool,
+    **board: str | None,
+) -> None:
     """Fetch the artifact NAME of the mission ID into a file.
 
     The file is there only once all of it came and its hash is right.
@@ -82,8 +92,8 @@ def fetch(mission_id: str, name: str, whiteboard_url: str | None, as_json: bool,
       missions fetch 4kqz7m2a report.pdf
       missions fetch 4kqz7m2a result -o - | jq .
     """
-    target = _target(given["output"] or Path(name), force=given["force"])
-    found = asyncio.run(_fetch(whiteboard(whiteboard_url), mission_id, name, given["goal"], target))
+    target = _target(output or Path(name), force=force)
+    found = asyncio.run(_fetch(whiteboard(**board), mission_id, name, goal, target))
     if as_json and target != _STDOUT:
         emit({"file": str(target), "goal": found.goal, **_described(found)})
     elif target != _STDOUT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -22,6 +23,14 @@ def test_the_help_of_every_command_teaches_with_an_example(name: str) -> None:
     assert result.exit_code == 0, result.output
     assert "Example" in result.output
     assert f"  missions {name}" in result.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_whoever_may_name_a_whiteboard_may_name_the_token_for_it(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert ("--whiteboard-url" in options) == ("--token-file" in options)
 
 
 def test_help_lists_every_command() -> None:
