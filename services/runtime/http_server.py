@@ -25,6 +25,9 @@ log = structlog.get_logger()
 HEAD_WITHIN_S = 15.0
 HEAD_BYTES = 32 * 1024
 _KEEP_ALIVE_S = 30
+#: How long a stop lets open requests end by themselves; a little later uvicorn cancels what is left, as a fault.
+END_WITHIN_S = 1.5
+_CANCELLED_AFTER_S = 2
 _MOST_CONNECTIONS = 16_384
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -100,7 +103,21 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process."""
+    """A uvicorn server that leaves signals to the process, and waits for nobody who does not read."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End what is open."""
+        timer = asyncio.get_running_loop().call_later(END_WITHIN_S, self._let_go)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
+
+    def _let_go(self) -> None:
+        """Break what is still open: streams that nobody reads see it, and end as they do when a reader leaves."""
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, LimitedProtocol):
+                connection.transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -152,6 +169,6 @@ def config(app: Starlette) -> uvicorn.Config:
         lifespan="off",
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=2,
+        timeout_graceful_shutdown=_CANCELLED_AFTER_S,
         limit_concurrency=_MOST_CONNECTIONS,
     )
