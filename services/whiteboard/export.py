@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import closing
+from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -27,7 +27,7 @@ _TAKES = (
     Parameter("since", "From this sequence on", _SEQUENCE),
     Parameter("until", "Up to this sequence; the last one seen, where it is missing", _SEQUENCE),
 )
-_BLOCK_BYTES = 256 * 1024
+_BLOCK_BYTES = 128 * 1024
 _GZIP = 31
 _FAST = 1
 
@@ -62,7 +62,7 @@ def route(journal: Journal, feed: Feed, full_id: Callable[[str], str]) -> Operat
         } | ({"Content-Encoding": "gzip"} if packed else {})
         if request.method == "HEAD":
             return head_of(headers, NDJSON)
-        return StreamingResponse(_body(journal, wanted, packed=packed), headers=headers, media_type=NDJSON)
+        return StreamingResponse(_body(journal, feed, wanted, packed=packed), headers=headers, media_type=NDJSON)
 
     return Operation(
         "/export.jsonl",
@@ -74,26 +74,30 @@ def route(journal: Journal, feed: Feed, full_id: Callable[[str], str]) -> Operat
     )
 
 
-async def _body(journal: Journal, wanted: Wanted, *, packed: bool) -> AsyncGenerator[bytes, None]:
+async def _body(journal: Journal, feed: Feed, wanted: Wanted, *, packed: bool) -> AsyncGenerator[bytes, None]:
     packer = zlib.compressobj(_FAST, zlib.DEFLATED, _GZIP)
-    with closing(_blocks(journal, wanted)) as blocks:
-        while (block := await asyncio.to_thread(next, blocks, None)) is not None:
-            yield await asyncio.to_thread(packer.compress, block) if packed else block
+    after: int | None = max(0, wanted.since - 1)
+    while after is not None:
+        block, after = await feed.replaying(partial(_block, journal, wanted, after))
+        yield await asyncio.to_thread(packer.compress, block) if packed else block
     yield packer.flush() if packed else b""
 
 
-def _blocks(journal: Journal, wanted: Wanted) -> Generator[bytes, None, None]:
-    """Yield the lines in blocks; an empty one now and then, so that a reader who left is noticed."""
+def _block(journal: Journal, wanted: Wanted, after: int) -> tuple[bytes, int | None]:
+    """Return the next lines, which may be none, and the sequence behind which more follow; None at the end.
+
+    Nothing is held open from one block to the next: whoever reads no further costs one block.
+    """
     lines: list[bytes] = []
     seen = 0
-    for record in journal.replay(max(0, wanted.since - 1)):
+    last = after
+    for record in journal.replay(after):
         if record.seq > wanted.until:
-            break
+            return b"".join(lines), None
+        if seen >= _BLOCK_BYTES and record.seq > last:  # a note of ours has the sequence of the record before it
+            return b"".join(lines), last
         seen += len(record.line)
+        last = record.seq
         if wanted.takes(record):
             lines.append(record.line + b"\n")
-        if seen >= _BLOCK_BYTES:
-            yield b"".join(lines)
-            lines, seen = [], 0
-    if lines:
-        yield b"".join(lines)
+    return b"".join(lines), None

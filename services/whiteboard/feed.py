@@ -10,9 +10,11 @@ import asyncio
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice, takewhile
 from operator import attrgetter
 from time import monotonic
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -26,6 +28,7 @@ _RECENT_BYTES = 4 * 1024 * 1024
 CHUNK = 256
 CHUNK_BYTES = 64 * 1024
 
+Read = TypeVar("Read")
 Wanted = Callable[[Record], bool]
 
 
@@ -57,6 +60,7 @@ class Feed:
         self._recent_bytes = 0
         self._waiting: dict[asyncio.Future[None], int] = {}  #: future to the sequence it waits to see passed
         self._outcomes: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
+        self._replaying = ThreadPoolExecutor(1, thread_name_prefix="replay")
 
     def publish(self, records: Sequence[Record], changed: Iterable[View]) -> None:
         """Let everybody see records that are on disk and in the index."""
@@ -141,7 +145,11 @@ class Feed:
             start = bisect_right(self._recent, position, key=attrgetter("seq"))
             return _chunk(islice(self._recent, start, start + CHUNK))
         seen = takewhile(lambda record: record.seq <= end, self._journal.replay(position))
-        return await asyncio.to_thread(lambda: _chunk(islice(seen, CHUNK)))
+        return await self.replaying(lambda: _chunk(islice(seen, CHUNK)))
+
+    async def replaying(self, read: Callable[[], Read]) -> Read:
+        """Read the journal in the one thread of all who read much of it; more would keep everybody else waiting."""
+        return await asyncio.get_running_loop().run_in_executor(self._replaying, read)
 
     def _forget(self) -> None:
         """Keep the newest records, about `_RECENT_BYTES` of them."""

@@ -65,6 +65,14 @@ def test_the_export_is_the_lines_of_the_journal_as_far_as_they_may_be_seen(
     assert answer.content == b"".join(record.line + b"\n" for record in journal.replay() if record.seq <= 890)
 
 
+def test_an_export_of_many_blocks_has_every_line_once(
+    client: TestClient, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "_BLOCK_BYTES", 1)
+    lines = client.get("/export.jsonl?since=280&until=320").text.splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == list(range(280, 321))
+
+
 def test_the_export_takes_a_range_and_missions(client: TestClient) -> None:
     lines = client.get("/export.jsonl?since=299&until=302").text.splitlines()
     assert [json.loads(line)["seq"] for line in lines] == [299, 300, 301, 302]

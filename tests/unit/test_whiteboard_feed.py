@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import aclosing, closing
 from pathlib import Path
+from threading import get_ident
 
 import pytest
 
@@ -142,6 +143,12 @@ async def test_what_is_not_indexed_yet_is_not_shown(live: Live) -> None:
     assert isinstance(records, list)
     assert [record.seq for record in records] == [5, 6]
     await parts.aclose()
+
+
+async def test_all_who_read_the_journal_take_turns_in_one_thread(live: Live) -> None:
+    threads = await asyncio.gather(*(live.feed.replaying(get_ident) for _ in range(50)))
+    assert len(set(threads)) == 1
+    assert get_ident() not in threads
 
 
 async def test_what_comes_while_the_journal_is_read_is_not_taken_for_missing(
