@@ -26,7 +26,7 @@ HEAD_WITHIN_S = 15.0
 HEAD_BYTES = 32 * 1024
 _KEEP_ALIVE_S = 30
 #: How long a stop lets open requests end by themselves; a little later uvicorn cancels what is left, as a fault.
-END_WITHIN_S = 1.5
+END_WITHIN_S = 1.0
 _CANCELLED_AFTER_S = 2
 _MOST_CONNECTIONS = 16_384
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -126,7 +126,7 @@ class _Server(uvicorn.Server):
 
 
 async def serve_http(app: Starlette, settings: Settings, port: int, stop: Stop) -> None:
-    """Serve until `stop`, then let open requests end within two seconds. `port` is used where none is set.
+    """Serve until `stop`, then let open requests end within a second. `port` is used where none is set.
 
     Raises `SetupError` where everybody could read and write: beyond loopback there must be tokens, unless
     `MISSIONS_HTTP_INSECURE` says that something else keeps strangers out.
