@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from contracts.errors import SetupError
 from services.runtime.guard import LOOPBACK
+from services.runtime.problems import problem
 from services.runtime.process import Stop
 from services.runtime.settings import Settings
 
@@ -30,6 +31,12 @@ END_WITHIN_S = 1.0
 _CANCELLED_AFTER_S = 2
 _MOST_CONNECTIONS = 16_384
 _HEAD_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_NO_REQUEST = problem(
+    400,
+    "Not understood",
+    "this is no HTTP/1.1 request",
+    hint="In a URL, write what is not ASCII by percent signs: é is %C3%A9",
+)
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -45,6 +52,13 @@ class LimitedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._head_is_there()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what the parser does not take, in the shape of every other problem."""
+        head = (f"{name}: {value}\r\n" for name, value in _NO_REQUEST.headers.items())
+        self.transport.write(f"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n{''.join(head)}\r\n".encode("latin-1"))
+        self.transport.write(bytes(_NO_REQUEST.body))
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()

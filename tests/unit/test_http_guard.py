@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,11 @@ async def test_a_head_that_is_too_long_or_too_slow_is_not_waited_for(monkeypatch
     long = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"y" * http_server.HEAD_BYTES
     assert b"431" in await asked(long + b"\r\n\r\n")
     assert b"431" in await asked(b"GET /" + b"y" * 2 * http_server.HEAD_BYTES)
+    refused = await asked("GET /livez?q=é HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+    assert refused.startswith(b"HTTP/1.1 400")
+    head, _, body = refused.partition(b"\r\n\r\n")
+    assert b"content-length: %d\r\n" % len(body) in head
+    assert json.loads(body)["type"] == "/problems/not-understood"
     stop.set()
     await serving
 
