@@ -152,7 +152,7 @@ async def test_a_second_whiteboard_on_the_same_journal_says_why_it_ends(nats_url
 
 
 def events(url: str, path: str, last_event_id: str = "") -> Iterator[tuple[str, str]]:
-    """Read server-sent events as (id or event, data)."""
+    """Read server-sent events as (event, or else id, data)."""
     request = urllib.request.Request(url + path, headers={"Last-Event-ID": last_event_id} if last_event_id else {})
     with urllib.request.urlopen(request, timeout=20) as answer:
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -162,7 +162,7 @@ def events(url: str, path: str, last_event_id: str = "") -> Iterator[tuple[str, 
             if name:
                 fields[name] = value
             elif "data" in fields:
-                yield fields.get("id") or fields["event"], fields["data"]
+                yield fields.get("event") or fields["id"], fields["data"]
                 fields = {}
 
 
