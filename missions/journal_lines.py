@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from contracts.errors import DecodeError
-from services.whiteboard import segments
+from services.whiteboard import segment_files, segments
 from services.whiteboard.record import GENESIS, chain_hash, decode_line
-from services.whiteboard.segments import OPEN_NAME, Segment
+from services.whiteboard.segment_files import OPEN_NAME, Segment
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ _decoder = msgspec.json.Decoder(Line)
 
 def read(folder: Path) -> list[bytes]:
     """Return the lines of every file of a journal, in the order they were written, without what is being written."""
-    parts = segments.sealed(folder)
+    parts = segment_files.sealed(folder)
     if (folder / OPEN_NAME).exists():
         parts.append(Segment(folder / OPEN_NAME, 0, 0, (folder / OPEN_NAME).stat().st_size))
     found: list[bytes] = []

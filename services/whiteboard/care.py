@@ -21,7 +21,7 @@ from services.whiteboard.ingest import Ingest
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import Note
 from services.whiteboard.retention import Keep
-from services.whiteboard.segments import Segment
+from services.whiteboard.segment_files import Segment
 
 log = structlog.get_logger()
 
@@ -73,7 +73,10 @@ class Care:
         for part in self._journal.files.suspects:
             if monotonic() < self._gave_up_at.get(part.name, -_REPAIR_AGAIN_S) + _REPAIR_AGAIN_S:
                 continue
-            if await repair.mend(self._journal.files, part, self._fetch, asyncio.to_thread):
+            if part not in self._journal.files.suspects:  # it was repaired together with the one before
+                continue
+            mended = await repair.mend(self._journal.files, part, self._fetch, asyncio.to_thread)
+            if mended.whole:
                 self._repaired.inc()
             else:
                 self._gave_up_at[part.name] = monotonic()

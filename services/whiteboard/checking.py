@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from contracts.errors import DecodeError
-from services.whiteboard import segments
-from services.whiteboard.files import found_cut
+from services.whiteboard import segment_files, segments
+from services.whiteboard.files import UNKNOWN, found_cut
 from services.whiteboard.record import CUT, GENESIS, VIEW, Record, chain_hash, decode_line
-from services.whiteboard.segments import OPEN_NAME, Plain, Reading, Segment
+from services.whiteboard.segment_files import OPEN_NAME, Missing, Plain, Reading, Segment
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -39,22 +39,50 @@ class Checked(msgspec.Struct):
 
 def check(folder: Path, seen: Checked) -> Iterator[Finding]:
     """Yield what is wrong in a journal, file by file, and count in `seen`."""
-    cut, carried = found_cut(folder)
+    _, carried = found_cut(folder)
     if carried is not None:
-        with closing(Plain(carried)) as reading:
-            yield from _file(carried.name, reading, seen)
-        seen.records, seen.first_seq, seen.suspect = 0, 0, False
-    seen.last_seq, seen.prev = cut.last_seq, cut.last_hash
-    for part in segments.sealed(folder):
-        if part.last > cut.last_seq:
-            yield from _part(part, seen)
-    if (folder / OPEN_NAME).exists():
-        yield from _part(Segment(folder / OPEN_NAME, 0, 0, (folder / OPEN_NAME).stat().st_size), seen)
+        with closing(Plain(carried)) as views:
+            yield from _file(carried.name, views, seen)
+        seen.records, seen.first_seq, seen.last_seq = 0, 0, 0
+    for part, reading in _readings(folder, seen):
+        with closing(reading):
+            yield from _part(part, reading, seen)
+    for part in segments.told_apart(segment_files.sealed(folder))[1]:
+        yield Finding(part.path.name, 0, "another file has its sequences: nobody reads it")
 
 
-def _part(part: Segment, seen: Checked) -> Iterator[Finding]:
-    with closing(part.open()) as reading:
-        findings = list(_file(part.path.name, reading, seen))
+def _readings(folder: Path, seen: Checked) -> Iterator[tuple[Segment, Reading]]:
+    """Open one file after the other, the open one last, whatever is renamed, compressed or dropped meanwhile."""
+    done = (0, 0)
+    while True:
+        cut, _ = found_cut(folder)
+        if cut.last_seq > seen.last_seq:
+            seen.last_seq, seen.prev, seen.suspect = cut.last_seq, cut.last_hash, cut.last_hash == UNKNOWN
+        last = _open_file(folder)  # first: it may be renamed a moment later
+        parts, _ = segments.told_apart(segment_files.sealed(folder))
+        following = [part for part in parts if part.order > done and part.last > cut.last_seq]
+        if not following:
+            if last.size_bytes:
+                yield Segment(folder / OPEN_NAME, 0, 0, last.size_bytes), last
+            return
+        last.close()
+        for part in following:
+            reading = part.open()
+            if isinstance(reading, Missing):
+                break
+            yield part, reading
+            done = part.order
+
+
+def _open_file(folder: Path) -> Reading:
+    try:
+        return Plain(folder / OPEN_NAME)
+    except FileNotFoundError:
+        return Missing()
+
+
+def _part(part: Segment, reading: Reading, seen: Checked) -> Iterator[Finding]:
+    findings = list(_file(part.path.name, reading, seen))
     yield from _torn(findings, seen) if part.is_open else findings
     if not part.is_open and seen.last_seq != part.last:
         yield Finding(part.path.name, 0, f"it ends at {seen.last_seq}, and its name says {part.last}")

@@ -11,7 +11,7 @@ import structlog
 
 from services.whiteboard.files import Files
 from services.whiteboard.packed import Packed, pack
-from services.whiteboard.segments import PART, Reading, Segment, packed_path
+from services.whiteboard.segment_files import PART, Reading, Segment, packed_path
 
 log = structlog.get_logger()
 

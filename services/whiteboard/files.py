@@ -16,14 +16,17 @@ import msgspec
 import structlog
 
 from contracts.errors import DecodeError
-from services.whiteboard import segments
+from services.whiteboard import segment_files, segments
+from services.whiteboard.copies import Copies
 from services.whiteboard.disk import Disk
 from services.whiteboard.record import CUT, GENESIS, decode_line
-from services.whiteboard.segments import OPEN_NAME, PART, Plain, Segment
+from services.whiteboard.segment_files import OPEN_NAME, PART, Plain, Segment
 
 log = structlog.get_logger()
 
 _MOST_DAMAGED = 100_000
+#: Stands for a hash that nobody knows any more.
+UNKNOWN = ""
 _CARRIED = re.compile(r"carried\.(\d+)\.jsonl")
 
 
@@ -48,6 +51,7 @@ class Files:
     def __init__(self, folder: Path, disk: Disk) -> None:
         self.folder = folder
         self.disk = disk
+        self.copies = Copies(folder, disk)
         self.lock = threading.Lock()
         self.sealed: list[Segment] = []
         self.cut = Head()  #: where the journal begins: behind the last record that retention removed
@@ -79,20 +83,41 @@ class Files:
         for path in self.folder.glob(f"*{PART}"):
             self.disk.unlink(path)
         self._load_cut()
-        found = segments.sealed(self.folder)
+        found = segment_files.sealed(self.folder)
         for part in found:
             if part.last <= self.cut.last_seq:
                 self.disk.unlink(part.path)
             elif not part.is_packed:
-                self.disk.unlink(segments.packed_path(part.path))
-        self.sealed = [part for part in found if part.last > self.cut.last_seq]
+                self.disk.unlink(segment_files.packed_path(part.path))
+        self.sealed, others = segments.told_apart([part for part in found if part.last > self.cut.last_seq])
+        for part in others:
+            log.warning("segment_ignored", segment=part.path.name, reason="another one has its sequences")
         for name, offset in segments.breaks(self.sealed, self.cut.last_hash):
             self.met(name, offset)
 
+    def reopen_torn(self) -> bool:
+        """Let the last full segment be the open file again where its end is bad and nothing stands behind it.
+
+        What follows would be chained to the bad line, which nothing could then prove. A start cuts it off instead.
+        """
+        path = self.folder / OPEN_NAME
+        if not self.sealed or self.sealed[-1].is_packed or path.stat().st_size:
+            return False
+        part = self.sealed[-1]
+        with closing(part.open()) as reading:
+            if segments.good_hash(segments.last_line(reading), part.last) is not None:
+                return False
+        log.warning("segment_reopened", segment=part.name)
+        self.disk.rename(part.path, path)
+        self.disk.fsync_dir(self.folder)
+        self.sealed.pop()
+        self.mended(part.name)
+        return True
+
     def _load_cut(self) -> None:
         self.cut, self.carried = found_cut(self.folder)
-        for path in self.folder.glob("carried.*.jsonl"):
-            if path != self.carried:
+        for seq, path in _carried(self.folder):
+            if seq < self.cut.last_seq:
                 self.disk.unlink(path)
 
     def met(self, name: str, offset: int) -> None:
@@ -105,12 +130,13 @@ class Files:
         self._damaged.pop(name, None)
 
     def prev_of(self, part: Segment) -> str | None:
-        """Return the hash of the last line before a full segment; None where that line is bad."""
+        """Return the hash of the last line before a full segment; None where that line is bad or is not the last."""
         number = self.sealed.index(part)
         if number == 0:
             return self.cut.last_hash
-        with closing(self.sealed[number - 1].open()) as reading:
-            return segments.good_hash(segments.last_line(reading))
+        before = self.sealed[number - 1]
+        with closing(before.open()) as reading:
+            return segments.good_hash(segments.last_line(reading), before.last)
 
     def last_before(self, part: Segment) -> int:
         """Return the last sequence before a full segment."""
@@ -120,11 +146,10 @@ class Files:
     def next_prev(self, part: Segment) -> str | None:
         """Return what the line behind a full segment says about the segment's last; None where nobody can tell."""
         number = self.sealed.index(part) + 1
-        following = self.sealed[number] if number < len(self.sealed) else None
-        path = following or Segment(self.folder / OPEN_NAME, 0, 0, (self.folder / OPEN_NAME).stat().st_size)
-        with closing(path.open()) as reading:
-            record = segments.record_at(reading, 0)
-        return record.prev if record else None
+        if number < len(self.sealed):
+            return segments.first_prev(self.sealed[number])
+        path = self.folder / OPEN_NAME
+        return segments.first_prev(Segment(path, part.last, segment_files.NO_END, path.stat().st_size))
 
     def replace(self, old: Segment, new: Segment) -> None:
         """Let readers have another file in place of one of the full segments."""
@@ -151,10 +176,19 @@ class Files:
 
 
 def found_cut(folder: Path) -> tuple[Head, Path | None]:
-    """Return where a journal begins, and the file of what was carried over."""
-    names = ((path, _CARRIED.fullmatch(path.name)) for path in folder.iterdir())
-    found = sorted((int(name[1]), path) for path, name in names if name)
-    return (_read_cut(*found[-1]), found[-1][1]) if found else (Head(), None)
+    """Return where a journal begins, and the file of what was carried over.
+
+    Only a file that says so itself is believed while there are segments that would go with it.
+    """
+    found = _carried(folder)
+    for seq, path in reversed(found):
+        if head := _read_cut(seq, path):
+            return head, path
+    if not found or any(part.last <= found[-1][0] for part in segment_files.sealed(folder)):
+        return Head(), None
+    seq, path = found[-1]
+    log.error("carried_file_damaged", path=str(path))
+    return Head(last_seq=seq, last_hash=UNKNOWN), path
 
 
 def carried_path(folder: Path, seq: int) -> Path:
@@ -162,14 +196,17 @@ def carried_path(folder: Path, seq: int) -> Path:
     return folder / f"carried.{seq}.jsonl"
 
 
-def _read_cut(seq: int, path: Path) -> Head:
-    """Read where the journal begins; a carried file that does not say so keeps its sequence alone."""
+def _carried(folder: Path) -> list[tuple[int, Path]]:
+    names = ((path, _CARRIED.fullmatch(path.name)) for path in folder.iterdir())
+    return sorted((int(name[1]), path) for path, name in names if name)
+
+
+def _read_cut(seq: int, path: Path) -> Head | None:
+    """Read where the journal begins; None where the last line does not say so."""
     with closing(Plain(path)) as reading:
         line = segments.last_line(reading)
     try:
         record = decode_line(line)
-        if record.subject == CUT:
-            return _decode_head(record.data)
-    except (DecodeError, msgspec.MsgspecError) as error:
-        log.error("carried_file_damaged", path=str(path), error=str(error))  # noqa: TRY400 - it is understood
-    return Head(last_seq=seq)
+        return _decode_head(record.data) if record.subject == CUT and record.seq == seq else None
+    except (DecodeError, msgspec.MsgspecError):
+        return None

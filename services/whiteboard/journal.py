@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from time import time_ns
 from typing import Self
 
 import msgspec
 
-from contracts.errors import JournalBroken, JournalLocked, NotAppended, SetupError
+from contracts.errors import JournalBroken, NotAppended, SetupError
 from services.runtime.incoming import rfc3339
-from services.whiteboard import segments
+from services.whiteboard import lock, segment_files, segments
 from services.whiteboard.disk import Disk
 from services.whiteboard.files import Files, Head
 from services.whiteboard.record import CUT, Arrival, Note, Record, chain_hash, encode_line
 from services.whiteboard.recovery import Position, behind_sealed, recover
-from services.whiteboard.segments import OPEN_NAME, Plain, Reading, Segment
+from services.whiteboard.segment_files import OPEN_NAME, Missing, Plain, Reading, Segment
 
 SEGMENT_BYTES = 64 * 1024 * 1024
 _DATE = 10  #: characters of a time that say the day
@@ -50,7 +51,7 @@ class Journal:
         journal = cls(folder, disk, segment_bytes=segment_bytes)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            journal._lock_for_life()
+            journal._lock_descriptor = lock.hold(folder)
             journal._recover()
         except OSError as error:
             journal.close()
@@ -89,21 +90,22 @@ class Journal:
 
     def note(self, subject: str, seq: int, content: object) -> Record:
         """Append a record of the whiteboard's own; `seq` is the last sequence it speaks of."""
-        return self._store([Note(seq, rfc3339(time_ns()), subject, msgspec.json.encode(content))])[0]
+        [record] = self._store([Note(seq, rfc3339(time_ns()), subject, msgspec.json.encode(content))])
+        self.files.copies.keep(record.line)
+        return record
 
     def replay(self, after_seq: int = 0) -> Iterator[Record]:
         """Yield every durable record after a sequence, in stream order, until the end as it is when it gets there."""
-        position = after_seq
-        while segment := self._segment_after(position):
-            reading, part = segment
-            try:
+        position, before = after_seq, None
+        while found := self._segment(position, before):
+            reading, part = found
+            is_next = before is not None and before.first != part.first  # else it is the open one, which has grown
+            with closing(reading):
                 start = segments.offset_after(reading, position)
                 for record in segments.records(reading, start, partial(self._met, part)):
-                    if record.seq > position:
+                    if record.seq > position or (is_next and record.is_note and record.seq == position):
                         yield record
-            finally:
-                reading.close()
-            position = max(position, part.last)
+            position, before = max(position, part.last), part
 
     def carried(self) -> Iterator[Record]:
         """Yield the views that retention carried over; `seq` is that of the mission's proposal."""
@@ -127,10 +129,10 @@ class Journal:
 
     def read(self, seq: int, offset: int) -> Record | None:
         """Return one record by its sequence and the offset in its segment; None where it is damaged or gone."""
-        segment = self._segment_after(seq - 1)
-        if segment is None:
+        found = self._segment(seq - 1)
+        if found is None:
             return None
-        reading, part = segment
+        reading, part = found
         with closing(reading):
             record = segments.record_at(reading, offset)
         if record is None and seq >= part.first:
@@ -214,7 +216,7 @@ class Journal:
         """Rename the open file to what it holds and start another; after an error the next append recovers first."""
         now = self.position
         assert now.first is not None  # noqa: S101 - only a file that holds something is full
-        path = segments.free_name(self.folder, now.first.seq, now.last_seq)
+        path = segment_files.free_name(self.folder, now.first.seq, now.last_seq)
         with self.files.lock:
             self._disk.rename(self.folder / OPEN_NAME, path)
             self.files.sealed.append(Segment(path, now.first.seq, now.last_seq, now.size_bytes))
@@ -230,6 +232,9 @@ class Journal:
         self._open_file()
         with self.files.lock:
             self.files.load()
+            if self.files.reopen_torn():
+                os.close(self._descriptor)
+                self._open_file()
             before = behind_sealed(self.files.sealed)
             self.position = recover(self.folder, self._descriptor, before, self._disk)
 
@@ -244,30 +249,46 @@ class Journal:
         self._descriptor = descriptor
 
     def _met(self, part: Segment, offset: int) -> None:
-        """Remember a damaged line of a full segment; the open one was read whole at the start."""
+        """Remember a damaged line."""
         if not part.is_open:
             self.files.met(part.name, offset)
+            return
+        with self.files.lock:
+            now = self.position
+            if now.first is not None and now.first.seq == part.first and offset not in now.bad:
+                self.position = msgspec.structs.replace(now, bad=(*now.bad, offset))
 
     def _lost_view(self, path: Path, offset: int) -> None:
         self.files.met(path.name, offset)
 
-    def _segment_after(self, position: int) -> tuple[Reading, Segment] | None:
-        """Open the segment that holds the first record after `position`; the caller closes it."""
-        with self.files.lock:
-            now = self.position
-            part = next((part for part in self.files.sealed if part.last > position), None)
-            if part is None:
-                if now.first is None or now.last_seq <= position:
-                    return None
-                part = Segment(self.folder / OPEN_NAME, now.first.seq, now.last_seq, now.size_bytes)
-            return part.open(), part
+    def _segment(self, position: int, before: Segment | None = None) -> tuple[Reading, Segment] | None:
+        """Open the segment behind another full one, or else that of the first record after `position`.
 
-    def _lock_for_life(self) -> None:
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._lock_descriptor = os.open(self.folder / ".lock", flags, 0o600)
-        try:
-            fcntl.flock(self._lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            self.close()
-            message = f"another process writes {self.folder}: stop it, or use another MISSIONS_DATA_DIR"
-            raise JournalLocked(message) from error
+        The caller closes it. One that is gone is damage.
+        """
+        with self.files.lock:
+            part = self._part_after(position) if before is None or before.is_open else self._part_behind(before)
+            reading = part.open() if part else None
+        if part is None or reading is None:
+            return None
+        if isinstance(reading, Missing):
+            self._met(part, 0)
+        return reading, part
+
+    def _part_after(self, position: int) -> Segment | None:
+        sealed, now = self.files.sealed, self._open_part()
+        number = bisect_right(sealed, position, key=attrgetter("last"))
+        if number < len(sealed):
+            return sealed[number]
+        return now if now is not None and now.last > position else None
+
+    def _part_behind(self, part: Segment) -> Segment | None:
+        sealed = self.files.sealed
+        number = bisect_right(sealed, part.order, key=attrgetter("order"))
+        return sealed[number] if number < len(sealed) else self._open_part()
+
+    def _open_part(self) -> Segment | None:
+        now = self.position
+        if now.first is None:
+            return None
+        return Segment(self.folder / OPEN_NAME, now.first.seq, now.last_seq, now.size_bytes)

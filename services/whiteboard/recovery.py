@@ -13,7 +13,7 @@ from contracts.errors import DecodeError
 from services.whiteboard import segments
 from services.whiteboard.disk import Disk
 from services.whiteboard.record import GENESIS, Record, chain_hash, created_of, decode_line
-from services.whiteboard.segments import OPEN_NAME, Plain, Segment
+from services.whiteboard.segment_files import OPEN_NAME, Plain, Segment
 
 log = structlog.get_logger()
 
@@ -65,16 +65,19 @@ def recover(folder: Path, descriptor: int, before: Position, disk: Disk) -> Posi
     `descriptor` is the open file's, for cutting. Only bytes behind the last good line are ever cut, and kept in
     `quarantine/`; a bad line before a good one is damage, which stays where it is and is counted.
     """
-    with closing(segments.Plain(folder / OPEN_NAME)) as reading:
+    with closing(Plain(folder / OPEN_NAME)) as reading:
         found = segments.verify(reading, before.last_hash)
-        if found.good_end < reading.size_bytes:
-            _quarantine(folder, reading, found.good_end, disk)
-            disk.ftruncate(descriptor, found.good_end)
+        good_end = 0 if _is_left_over(found, before) else found.good_end
+        if good_end < reading.size_bytes:
+            _quarantine(folder, reading, good_end, disk)
+            disk.ftruncate(descriptor, good_end)
     disk.fdatasync(descriptor)  # whoever wrote these lines may have died before it synced them
+    if good_end == 0:
+        return before
     if found.damaged:
         log.error("journal_damaged", folder=str(folder), offsets=found.damaged[:20], lines=len(found.damaged))
-    if found.first is None or found.last is None:
-        return before
+    assert found.first is not None  # noqa: S101 - for the type checker: a good line ends somewhere
+    assert found.last is not None  # noqa: S101 - the same
     return Position(
         last_seq=max(found.last.seq, before.last_seq),
         last_hash=chain_hash(found.last.line),
@@ -85,6 +88,14 @@ def recover(folder: Path, descriptor: int, before: Position, disk: Disk) -> Posi
         size_bytes=found.good_end,
         bad=found.damaged,
     )
+
+
+def _is_left_over(found: segments.Verified, before: Position) -> bool:
+    """Tell whether the open file holds but what a full one has, as in a copy made while the file was renamed."""
+    first, last = found.first, found.last
+    if first is None or last is None or first.is_note:
+        return False
+    return last.seq <= before.last_seq and first.prev != before.last_hash
 
 
 def behind_sealed(sealed: list[Segment]) -> Position:

@@ -1,145 +1,200 @@
-"""Repairing a full segment from the stream: what is missing between two good lines is written again.
+"""Repairing full segments from the stream: what is missing between two good lines is written again.
 
 A line depends on nothing but its message and the line before, so the same message gives the same bytes. That they are
 the same is proved by the chain: the good line behind the hole names the hash of the one before it. Where the hashes do
-not meet, because the stream has the message no more, or is another stream, or a record of the whiteboard itself is
-gone, nothing is changed.
+not meet, because the stream has the message no more, or is another stream, nothing is changed. No stream has records of
+our own: they are found by the line that they follow among the copies that the journal keeps of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import closing
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
+from itertools import chain, groupby, pairwise
+from operator import attrgetter
+from tempfile import SpooledTemporaryFile
 from time import time_ns
+from typing import Any
 
 import msgspec
 import structlog
 
-from services.whiteboard import segments
+from services.whiteboard import holes, segment_files, segments
 from services.whiteboard.files import Files
-from services.whiteboard.record import Arrival, Record, chain_hash, encode_line
+from services.whiteboard.holes import Hole, Stretch
+from services.whiteboard.record import Arrival, chain_hash, encode_line
 from services.whiteboard.recovery import quarantine
-from services.whiteboard.segments import PART, Reading, Segment
+from services.whiteboard.segment_files import PART, Plain, Reading, Segment
 
 log = structlog.get_logger()
 
 _BLOCK_BYTES = 1 << 20
+#: What is fetched for one hole is kept in memory up to this size, and in a file beyond it.
+_SPOOL_BYTES = 8 << 20
+#: Where files are missing, those that are written in their place get this size.
+_FILE_BYTES = 64 << 20
 
 Fetch = Callable[[int], Awaitable[Arrival | None]]
+Run = Callable[..., Awaitable[Any]]
 
 
-class Hole(msgspec.Struct, frozen=True):
-    """Bytes of a segment, none or some, in whose place others should stand."""
+class Filled(msgspec.Struct, frozen=True):
+    """A hole, and the lines that belong into it."""
 
-    start: int
-    end: int
-    first: int  #: the first sequence that may be missing
-    last: int
-    before: str  #: the hash of the line before
-    after: str  #: what the line behind calls that hash once the hole is filled
-
-    @property
-    def is_file(self) -> bool:
-        """Whether nothing is missing but whole files before this one."""
-        return self.end == 0
+    hole: Hole
+    lines: SpooledTemporaryFile[bytes]
+    count: int
 
 
-Filled = list[tuple[Hole, bytes]]
+class Mended(msgspec.Struct, frozen=True):
+    """What a repair did: whether all is whole now, and how many lines it wrote again."""
+
+    whole: bool
+    lines: int = 0
 
 
-async def mend(files: Files, part: Segment, fetch: Fetch, run: Callable[..., Awaitable[object]]) -> bool:
-    """Repair a segment; return whether it is whole now. `run` runs what reads and writes files in a thread."""
-    holes = await run(find_holes, files, part)
-    assert isinstance(holes, list)  # noqa: S101 - for the type checker
-    filled: Filled = []
-    for hole in holes:
-        if (lines := await _fill(hole, fetch)) is not None:
-            filled.append((hole, lines))
-    if filled:
-        before = [item for item in filled if item[0].is_file]
-        for hole, lines in before:
-            await run(_add, files, part, hole, lines)
-        if inside := [item for item in filled if item not in before]:
-            await run(_replace, files, part, inside)
-        log.warning("segment_repaired", segment=part.name, holes=len(filled))
-    if whole := len(filled) == len(holes):
-        files.mended(part.name)
-    return whole
+class _Piece(msgspec.Struct, frozen=True):
+    """Bytes of a repaired stretch: those of a place in it, or a line that is written again."""
+
+    owner: tuple[int, int]  #: the number of a segment, and 0, or the number of a file that is missing before it
+    start: int = 0
+    end: int = 0
+    line: bytes = b""
 
 
-def find_holes(files: Files, part: Segment) -> list[Hole]:
-    """Read a segment whole and say between which good lines something is missing."""
-    found: list[Hole] = []
-    prev = files.prev_of(part)
-    seq, end = part.first - 1, 0
-    with closing(part.open()) as reading:
-        for record in segments.records(reading, 0, lambda _: None):
-            if record.offset != end or record.prev != prev:
-                first = files.last_before(part) + 1 if record.offset == 0 else seq + 1
-                found.append(Hole(end, record.offset, first, _last_before(record), prev or "", record.prev))
-            seq, end = record.seq, record.offset + len(record.line) + 1
-            prev = chain_hash(record.line)
-        after = files.next_prev(part)
-        if end != reading.size_bytes or (after is not None and after != prev):
-            found.append(Hole(end, reading.size_bytes, seq + 1, part.last, prev or "", after or ""))
-    return found
+async def mend(files: Files, part: Segment, fetch: Fetch, run: Run) -> Mended:
+    """Repair a segment, and its neighbours where they are damaged together; `run` runs what uses files in a thread."""
+    stretch = await run(holes.stretch_around, files, part)
+    found = await run(holes.find, stretch)
+    copies = await run(files.copies.by_prev)
+    with ExitStack() as spools:
+        filled = [done for hole in found if (done := await _filled(hole, fetch, copies, files, spools))]
+        if filled:
+            await run(_write, files, stretch, filled)
+            log.warning("segment_repaired", segment=part.name, holes=len(filled))
+    whole = len(filled) == len(found)
+    if whole:
+        for each in stretch.parts:
+            files.mended(each.name)
+    return Mended(whole, sum(item.count for item in filled))
 
 
-def _last_before(record: Record) -> int:
-    return record.seq if record.is_note else record.seq - 1
+async def _filled(
+    hole: Hole, fetch: Fetch, copies: Mapping[str, bytes], files: Files, spools: ExitStack
+) -> Filled | None:
+    """Return a hole, or else the wider one, with its lines; None where they cannot be had."""
+    for wanted in (hole, hole.wider):
+        if wanted is not None and wanted.after:
+            spool = SpooledTemporaryFile[bytes](_SPOOL_BYTES, dir=str(files.folder))
+            lines = spools.enter_context(spool)
+            count = await _fill(wanted, lines, fetch, copies)
+            if count is not None:
+                return Filled(wanted, lines, count)
+    return None
 
 
-async def _fill(hole: Hole, fetch: Fetch) -> bytes | None:
-    """Return the lines of a hole, or None where they cannot be had."""
-    lines: list[bytes] = []
-    at, seq = hole.before, hole.first
+async def _fill(
+    hole: Hole, lines: SpooledTemporaryFile[bytes], fetch: Fetch, copies: Mapping[str, bytes]
+) -> int | None:
+    """Write the lines that lead from the line before to the one behind, and count them; None where they do not meet."""
+    at, seq, count = hole.before, hole.first, 0
     while at != hole.after:
-        arrival = await fetch(seq) if seq <= hole.last else None
-        if arrival is None:
-            return None
-        lines.append(encode_line(arrival, at))
-        at, seq = chain_hash(lines[-1]), seq + 1
-    return b"".join(line + b"\n" for line in lines)
+        line = copies.get(at)
+        if line is None:
+            arrival = await fetch(seq) if seq <= hole.last else None
+            if arrival is None:
+                return None
+            line = encode_line(arrival, at)
+        lines.write(line + b"\n")
+        at, seq, count = chain_hash(line), max(seq, segments.seq_of(line) + 1), count + 1
+    return count
 
 
-def _add(files: Files, part: Segment, hole: Hole, lines: bytes) -> None:
+def _write(files: Files, stretch: Stretch, filled: list[Filled]) -> None:
+    """Write each segment anew into which lines belong or out of which bytes go, and each file that is missing."""
+    with ExitStack() as opened:
+        readings = [opened.enter_context(closing(part.open())) for part in stretch.parts]
+        for (number, missing), pieces in groupby(_pieces(stretch, filled), attrgetter("owner")):
+            if missing:
+                _add(files, stretch.parts[number], pieces)
+            else:
+                _rewrite(files, stretch, number, readings[number], pieces)
+
+
+def _rewrite(files: Files, stretch: Stretch, number: int, reading: Reading, pieces: Iterator[_Piece]) -> None:
+    """Write a segment anew, unless all of it is kept as it is."""
+    first, second = next(pieces), next(pieces, None)
+    if second is not None or first.end - first.start != stretch.sizes[number]:
+        rest = () if second is None else chain((second,), pieces)
+        content = _content(reading, stretch.starts[number], chain((first,), rest))
+        _replace(files, stretch.parts[number], content)
+
+
+def _pieces(stretch: Stretch, filled: list[Filled]) -> Iterator[_Piece]:
+    """Yield what the repaired stretch consists of, in order."""
+    position = 0
+    for item in filled:
+        yield from _kept(stretch, position, item.hole.start)
+        yield from _missing(stretch, item)
+        position = item.hole.end
+    yield from _kept(stretch, position, stretch.starts[-1])
+
+
+def _kept(stretch: Stretch, start: int, end: int) -> Iterator[_Piece]:
+    for number, (begin, behind) in enumerate(pairwise(stretch.starts)):
+        low, high = max(begin, start), min(behind, end)
+        if low < high:
+            yield _Piece((number, 0), low, high)
+
+
+def _missing(stretch: Stretch, filled: Filled) -> Iterator[_Piece]:
+    ends = [part.last for part in stretch.parts]
+    size = 0
+    filled.lines.seek(0)
+    for line in filled.lines:
+        seq = segments.seq_of(line)
+        number = min(bisect_left(ends, seq), len(ends) - 1)
+        between = seq < stretch.parts[number].first
+        yield _Piece((number, 1 + size // _FILE_BYTES if between else 0), line=line)
+        size += len(line)
+
+
+def _content(reading: Reading, begin: int, pieces: Iterator[_Piece]) -> Iterator[bytes]:
+    for piece in pieces:
+        if piece.line:
+            yield piece.line
+        for offset in range(piece.start - begin, piece.end - begin, _BLOCK_BYTES):
+            yield reading.pread(min(_BLOCK_BYTES, piece.end - begin - offset), offset)
+
+
+def _add(files: Files, before: Segment, pieces: Iterator[_Piece]) -> None:
     """Write a file that is missing before a segment."""
-    path = segments.free_name(files.folder, hole.first, part.first - 1)
-    aside = path.with_name(path.name + PART)
-    files.disk.write_file(aside, [lines])
+    aside = files.folder / f"missing{PART}"
+    files.disk.write_file(aside, (piece.line for piece in pieces))
+    with closing(Plain(aside)) as reading:
+        first, last = (segments.seq_of(line) for line in (reading.pread(64, 0), segments.last_line(reading)))
+        size_bytes = reading.size_bytes
+    path = segment_files.free_name(files.folder, first, last)
     files.disk.rename(aside, path)
     files.disk.fsync_dir(files.folder)
-    files.insert(Segment(path, hole.first, part.first - 1, len(lines)), before=part)
+    files.insert(Segment(path, first, last, size_bytes), before=before)
 
 
-def _replace(files: Files, part: Segment, filled: Filled) -> None:
+def _replace(files: Files, part: Segment, content: Iterator[bytes]) -> None:
     """Write the repaired copy, keep the damaged one aside, and let the copy take its name."""
     path = part.path.with_name(part.name)
     aside = path.with_name(path.name + PART)
-    with closing(part.open()) as reading:
-        files.disk.write_file(aside, _mended(reading, filled))
-    kept = quarantine(files.folder) / f"damaged-{time_ns()}-{part.path.name}"
-    files.disk.link(part.path, kept)
-    files.disk.fsync_dir(kept.parent)
+    files.disk.write_file(aside, content)
+    if part.path.exists():
+        kept = quarantine(files.folder) / f"damaged-{time_ns()}-{part.path.name}"
+        files.disk.link(part.path, kept)
+        files.disk.fsync_dir(kept.parent)
     files.disk.rename(aside, path)
     files.disk.fsync_dir(files.folder)
     files.replace(part, Segment(path, part.first, part.last, path.stat().st_size))
     if part.is_packed:
         files.disk.unlink(part.path)
-
-
-def _mended(reading: Reading, filled: Filled) -> Iterator[bytes]:
-    position = 0
-    for hole, lines in filled:
-        yield from _copied(reading, position, hole.start)
-        yield lines
-        position = hole.end
-    yield from _copied(reading, position, reading.size_bytes)
-
-
-def _copied(reading: Reading, start: int, end: int) -> Iterator[bytes]:
-    for offset in range(start, end, _BLOCK_BYTES):
-        yield reading.pread(min(_BLOCK_BYTES, end - offset), offset)
 
 
 def is_whole(files: Files, part: Segment) -> bool:

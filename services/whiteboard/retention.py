@@ -22,7 +22,7 @@ from services.whiteboard.batch import Batch
 from services.whiteboard.files import Head, carried_path
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import CUT, GENESIS, MINUTES, VIEW, Note, chain_hash, decode_line, encode_line
-from services.whiteboard.segments import PART, Segment
+from services.whiteboard.segment_files import PART, Segment
 from services.whiteboard.tally import Minute, oldest_kept
 from services.whiteboard.view import View
 

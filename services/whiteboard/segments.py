@@ -1,83 +1,22 @@
-"""The journal's files: their names, and reading records out of them. Never writes."""
+"""Reading records out of the journal's files, and checking them. Never writes."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from contracts.errors import DecodeError
-from services.whiteboard.packed import Packed
 from services.whiteboard.record import GENESIS, Record, chain_hash, created_of, decode_line
+from services.whiteboard.segment_files import Reading, Segment
 
-OPEN_NAME = "missions.jsonl"
-#: What a file is called while it is written: nobody reads it, and a start takes it away.
-PART = ".part"
-PACKED = ".gz"
-_SEALED = re.compile(r"missions\.(\d+)-(\d+)(?:\.(\d+))?\.jsonl(\.gz)?")
 _CHUNK_BYTES = 1 << 20
 _PROBE_BYTES = 1 << 14
 #: No line is longer: the broker's 512 KB in base64 and the frame around it.
 _TAIL_BYTES = 1 << 20
 _SEQ = re.compile(rb'\{"seq":(\d{1,19}),')
-
-
-class Segment(msgspec.Struct, frozen=True):
-    """One file; `size_bytes` is how much of it is durable on disk, `last` the sequence of its last record."""
-
-    path: Path
-    first: int
-    last: int
-    size_bytes: int
-
-    @property
-    def is_open(self) -> bool:
-        """Whether it is the one that is being written."""
-        return self.path.name == OPEN_NAME
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether it is compressed."""
-        return self.path.suffix == PACKED
-
-    @property
-    def name(self) -> str:
-        """Its file name, compressed or not."""
-        return self.path.name.removesuffix(PACKED)
-
-    def open(self) -> Reading:
-        """Open it for reading up to what is durable; the caller closes it."""
-        return Packed(self.path) if self.is_packed else Plain(self.path, self.size_bytes)
-
-
-class Reading(Protocol):
-    """A segment that is open for reading."""
-
-    @property
-    def size_bytes(self) -> int: ...
-    def pread(self, size: int, offset: int) -> bytes: ...
-    def close(self) -> None: ...
-
-
-class Plain:
-    """A file as it is, as far as it is durable."""
-
-    def __init__(self, path: Path, size_bytes: int | None = None) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        self.size_bytes = os.fstat(self._descriptor).st_size if size_bytes is None else size_bytes
-
-    def pread(self, size: int, offset: int) -> bytes:
-        """Return bytes of the file, as `os.pread` does."""
-        return os.pread(self._descriptor, max(0, min(size, self.size_bytes - offset)), offset)
-
-    def close(self) -> None:
-        """Let go of the file."""
-        os.close(self._descriptor)
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -91,29 +30,21 @@ class Verified(msgspec.Struct, frozen=True):
     damaged: tuple[int, ...]  #: offsets of bad lines before a good one, and of lines that break the chain
 
 
-def free_name(folder: Path, first: int, last: int) -> Path:
-    """Return the path of a full segment; a number tells it from one that is there already."""
-    path = folder / f"missions.{first}-{last}.jsonl"
-    number = 0
-    while os.path.lexists(path) or os.path.lexists(packed_path(path)):
-        number += 1
-        path = folder / f"missions.{first}-{last}.{number}.jsonl"
-    return path
+def told_apart(parts: list[Segment]) -> tuple[list[Segment], list[Segment]]:
+    """Return the full segments that make a journal, and those whose sequences another one has already."""
+    kept: list[Segment] = []
+    others: list[Segment] = []
+    for part in parts:
+        again = bool(kept) and part.last <= kept[-1].last and not _begins_with_note(part)
+        (others if again else kept).append(part)
+    return kept, others
 
 
-def packed_path(path: Path) -> Path:
-    """Return where a full segment stands once it is compressed."""
-    return path.with_name(path.name + PACKED)
-
-
-def sealed(folder: Path) -> list[Segment]:
-    """Return the full segments in stream order; of one that stands there compressed as well, the plain file."""
-    found: dict[tuple[int, int, int], Segment] = {}
-    for path in sorted(folder.iterdir()):
-        if name := _SEALED.fullmatch(path.name):
-            first, last, number = int(name[1]), int(name[2]), int(name[3] or 0)
-            found.setdefault((first, last, number), Segment(path, first, last, path.stat().st_size))
-    return [found[key] for key in sorted(found)]
+def _begins_with_note(part: Segment) -> bool:
+    """Tell whether a segment's first record is the whiteboard's own, which has the sequence of the one before it."""
+    with closing(part.open()) as reading:
+        record = record_at(reading, 0)
+    return record is not None and record.is_note
 
 
 def breaks(parts: list[Segment], prev: str = GENESIS) -> set[tuple[str, int]]:
@@ -124,7 +55,7 @@ def breaks(parts: list[Segment], prev: str = GENESIS) -> set[tuple[str, int]]:
             first = record_at(reading, 0)
             line = last_line(reading)
             end = reading.size_bytes
-        if first is None or first.prev != prev:
+        if first is None or (prev and first.prev != prev):  # no hash: nobody knows what stood before the first one
             found.add((part.name, 0))
         last = _good(line)
         if last is None or last.seq != part.last:
@@ -187,10 +118,10 @@ def offset_after(reading: Reading, seq: int) -> int:
 
 
 def _first_seq_after(reading: Reading, position: int, end: int) -> tuple[int, int | None]:
-    """Return offset and sequence of the first line that starts behind `position` and can be told."""
+    """Return offset and sequence of the first good line that starts behind `position`: a bad one may lie about its."""
     for offset, line, _ in lines(reading, position, end, _PROBE_BYTES):
-        if offset > position and (match := _SEQ.match(line)):
-            return offset, int(match[1])
+        if offset > position and (record := _good(line)):
+            return offset, record.seq
     return end, None
 
 
@@ -213,9 +144,24 @@ def last_message(reading: Reading) -> tuple[Record | None, str]:
     return None, created
 
 
-def good_hash(line: bytes) -> str | None:
-    """Return the hash of a line for the next one, or None where it is no good line."""
-    return chain_hash(line) if _good(line) else None
+def good_hash(line: bytes, seq: int) -> str | None:
+    """Return the hash of a line for the next one, or None where it is no good line with this sequence."""
+    record = _good(line)
+    return chain_hash(line) if record is not None and record.seq == seq else None
+
+
+def first_prev(part: Segment) -> str | None:
+    """Return what a segment's first line says about the line before; None where it is bad, or of another segment."""
+    with closing(part.open()) as reading:
+        record = record_at(reading, 0)
+    return record.prev if record is not None and part.first <= record.seq <= part.last else None
+
+
+def seq_of(line: bytes) -> int:
+    """Return the sequence of a line that is known to be good."""
+    match = _SEQ.match(line)
+    assert match is not None  # noqa: S101 - a good line begins with it
+    return int(match[1])
 
 
 def _tail(reading: Reading) -> bytes:
@@ -223,7 +169,7 @@ def _tail(reading: Reading) -> bytes:
 
 
 def verify(reading: Reading, prev: str = GENESIS) -> Verified:
-    """Read a file whole and check every line and the chain; `prev` is the hash of the line before the file."""
+    """Read a file whole and check every line and the chain; `prev` is the hash of the line before, empty if unknown."""
     first = last = last_message = None
     good_end, created = 0, ""
     damaged: list[int] = []
@@ -238,7 +184,7 @@ def verify(reading: Reading, prev: str = GENESIS) -> Verified:
             doubtful.append(offset)
             continue
         damaged += doubtful
-        if record.prev != prev and not doubtful:
+        if prev and record.prev != prev and not doubtful:
             damaged.append(offset)
         doubtful = []
         prev = chain_hash(line)

@@ -81,7 +81,7 @@ async def _mend(journal: Journal) -> None:
     if journal.position.bad:
         journal.seal()
     for part in journal.files.suspects:
-        assert await mend(journal.files, part, fetch, asyncio.to_thread)
+        assert (await mend(journal.files, part, fetch, asyncio.to_thread)).whole
 
 
 SCRIPTS: dict[str, list[Step]] = {

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
-from services.whiteboard import segments
-from services.whiteboard.checking import Checked, check
+from services.whiteboard import lock, segments
+from services.whiteboard.checking import Checked, _part, _readings, check
 from services.whiteboard.compression import compress
 from services.whiteboard.journal import Journal
-from services.whiteboard.record import FORK, GAP, GENESIS, Arrival, Note, chain_hash, encode_line
+from services.whiteboard.record import FORK, GAP, GENESIS, Arrival, Note, chain_hash, decode_line, encode_line
 from services.whiteboard.repair import is_whole, mend
+from services.whiteboard.retention import drop, fold_through
 from tests.support.recording import UnsyncedDisk, stream, whole
 
 NOTES = stream([message for number in range(1, 35) for message in whole(number)])[:100]
@@ -46,7 +49,11 @@ async def mended(journal: Journal, notes: Sequence[Note] = NOTES) -> list[bool]:
     async def fetch(seq: int) -> Arrival | None:
         return next((note for note in notes if note.seq == seq), None)
 
-    return [await mend(journal.files, part, fetch, asyncio.to_thread) for part in journal.files.suspects]
+    return [
+        (await mend(journal.files, part, fetch, asyncio.to_thread)).whole
+        for part in journal.files.suspects
+        if part in journal.files.suspects  # not repaired together with the one before
+    ]
 
 
 def seqs(journal: Journal) -> list[int]:
@@ -134,6 +141,99 @@ async def test_lines_taken_out_and_a_tail_cut_off_are_repaired(journal: Journal)
     again.close()
 
 
+def forged(content: bytes, seq: int, old: bytes, new: bytes) -> bytes:
+    """Change a line, and make its checksum right again."""
+    lines = content.splitlines(keepends=True)
+    number = next(number for number, line in enumerate(lines) if line.startswith(b'{"seq":%d,' % seq))
+    line = lines[number].replace(old, new, 1)
+    start = line.index(b',"crc":"')
+    crc = crc32(line[start + 17 : -1], crc32(line[:start]))
+    lines[number] = b'%b,"crc":"%08x"%b' % (line[:start], crc, line[start + 17 :])
+    assert decode_line(lines[number][:-1]).seq == seq
+    return b"".join(lines)
+
+
+def swapped(content: bytes, one: int, other: int) -> bytes:
+    lines = content.splitlines(keepends=True)
+    lines[one], lines[other] = lines[other], lines[one]
+    return b"".join(lines)
+
+
+def doubled(content: bytes) -> bytes:
+    lines = content.splitlines(keepends=True)
+    return b"".join([*lines[:5], *lines[4:]])
+
+
+def prev_of(content: bytes, seq: int) -> bytes:
+    records = [decode_line(line) for line in content.splitlines()]
+    return next(record.prev.encode() for record in records if record.seq == seq)
+
+
+HARM: dict[str, Callable[[Path], object]] = {
+    "cut to nothing": lambda folder: (folder / "missions.31-40.jsonl").write_bytes(b""),
+    "zeroes": lambda folder: (folder / "missions.31-40.jsonl").write_bytes(bytes(5_000)),
+    "two neighbours cut to nothing": lambda folder: [
+        (folder / f"missions.{name}.jsonl").write_bytes(b"") for name in ("31-40", "41-50")
+    ],
+    "the first of two gone, the other cut": lambda folder: [
+        (folder / "missions.31-40.jsonl").rename(folder / "gone"),
+        (folder / "missions.41-50.jsonl").write_bytes(b""),
+    ],
+    "two exchanged": lambda folder: [
+        (folder / "missions.31-40.jsonl").rename(folder / "aside"),
+        (folder / "missions.51-60.jsonl").rename(folder / "missions.31-40.jsonl"),
+        (folder / "aside").rename(folder / "missions.51-60.jsonl"),
+    ],
+    "one in place of another": lambda folder: shutil.copy(
+        folder / "missions.51-60.jsonl", folder / "missions.31-40.jsonl"
+    ),
+    "damaged where two meet": lambda folder: [
+        edit(folder / "missions.31-40.jsonl", lambda content: content[:-20] + b"x" * 19 + b"\n"),
+        edit(folder / "missions.41-50.jsonl", lambda content: b"x" * 20 + content[20:]),
+    ],
+    "lines exchanged": lambda folder: edit(folder / "missions.31-40.jsonl", lambda content: swapped(content, 3, 4)),
+    "the first line twice": lambda folder: edit(
+        folder / "missions.31-40.jsonl", lambda content: content.splitlines(keepends=True)[0] + content
+    ),
+    "a line twice, in the middle": lambda folder: edit(folder / "missions.31-40.jsonl", doubled),
+    "a body forged": lambda folder: edit(
+        folder / "missions.31-40.jsonl", lambda content: forged(content, 35, b"default", b"another")
+    ),
+    "a chain forged": lambda folder: edit(
+        folder / "missions.31-40.jsonl", lambda content: forged(content, 35, prev_of(content, 35), b"0" * 16)
+    ),
+    "rubbish between lines": lambda folder: edit(
+        folder / "missions.31-40.jsonl", lambda content: content.replace(b'{"seq":35,', b'rub\r\n\0bish\n{"seq":35,')
+    ),
+}
+
+
+def edit(path: Path, change: Callable[[bytes], bytes]) -> int:
+    return path.write_bytes(change(path.read_bytes()))
+
+
+@pytest.mark.parametrize("harm", HARM)
+@pytest.mark.parametrize("running", [False, True])
+async def test_whatever_is_done_to_full_segments_is_found_and_repaired(
+    journal: Journal, harm: str, *, running: bool
+) -> None:
+    before = contents(journal.folder)
+    HARM[harm](journal.folder)
+    if not running:
+        journal.close()
+        journal.__init__(journal.folder, UnsyncedDisk())  # type: ignore[misc]  # the same, started again
+        journal._lock_descriptor = lock.hold(journal.folder)
+        journal._recover()
+    whole_ones = [is_whole(journal.files, part) for part in list(journal.files.sealed)]
+    assert not all(whole_ones)
+    assert all(await mended(journal))
+    assert journal.damaged == 0
+    assert all(is_whole(journal.files, part) for part in list(journal.files.sealed))
+    assert contents(journal.folder) == before
+    assert seqs(journal) == list(range(1, 101))
+    assert not list(check(journal.folder, Checked()))
+
+
 async def test_what_another_stream_has_at_our_sequences_repairs_nothing(journal: Journal) -> None:
     path = journal.folder / "missions.31-40.jsonl"
     content = bytearray(path.read_bytes())
@@ -147,7 +247,9 @@ async def test_what_another_stream_has_at_our_sequences_repairs_nothing(journal:
     assert len(seqs(journal)) == 99
 
 
-async def test_a_note_of_the_whiteboard_is_no_hole_and_cannot_be_had_again(folder: Path) -> None:
+@pytest.fixture
+def noted(folder: Path) -> Iterator[Journal]:
+    """Open a journal with two records of the whiteboard's own in its full segment."""
     journal = Journal.open(folder, UnsyncedDisk())
     journal.append(NOTES[:3])
     journal.note(FORK, 3, {"reason": "another stream"})
@@ -155,15 +257,30 @@ async def test_a_note_of_the_whiteboard_is_no_hole_and_cannot_be_had_again(folde
     journal.append(NOTES[9:12])
     journal.seal()
     journal.append(NOTES[12:14])
-    assert is_whole(journal.files, journal.files.sealed[0])
-    path = journal.files.sealed[0].path
-    good = path.read_bytes()
-    for damaged, repairable in ((b"another", False), (b"complete", True)):
-        path.write_bytes(good.replace(damaged, damaged.upper(), 1))
-        assert not is_whole(journal.files, journal.files.sealed[0])
-        assert await mended(journal) == [repairable]
-    assert path.read_bytes() == good
+    yield journal
     journal.close()
+
+
+@pytest.mark.parametrize("lost", [b"another", b'"first":4', b"complete", b"proposed"])
+async def test_records_of_the_whiteboard_are_repaired_from_their_copies(noted: Journal, lost: bytes) -> None:
+    before = contents(noted.folder)
+    part = next(part for part in noted.files.sealed if lost in part.path.read_bytes())
+    edit(part.path, lambda content: b"" if lost == b"proposed" else content.replace(lost, lost.upper(), 1))
+    assert not is_whole(noted.files, part)
+    assert await mended(noted) == [True]
+    assert contents(noted.folder) == before
+
+
+async def test_a_record_of_the_whiteboard_without_a_copy_stays_damaged_and_costs_nothing_else(noted: Journal) -> None:
+    (noted.folder / "notes.jsonl").write_bytes(b"\n{rubbish")
+    part = noted.files.sealed[0]
+    good = part.path.read_bytes()
+    edit(part.path, lambda content: content.replace(b"another", b"ANOTHER", 1).replace(b"active", b"ACTIVE", 1))
+    assert not is_whole(noted.files, part)
+    assert await mended(noted) == [False]
+    assert part.path.read_bytes() == good.replace(b"another", b"ANOTHER", 1)
+    assert noted.damaged > 0
+    assert [record.seq for record in noted.replay() if not record.is_note] == [1, 2, 3, 10, 11, 12, 13, 14]
 
 
 async def test_damage_in_the_open_file_is_repaired_once_it_is_sealed(journal: Journal) -> None:
@@ -195,3 +312,29 @@ def test_a_check_says_which_line_of_which_file_is_wrong(journal: Journal) -> Non
         ("missions.jsonl", 11, "unreadable", True),
     ]
     assert (seen.files, seen.records, seen.first_seq, seen.last_seq) == (10, 98, 1, 100)
+
+
+@pytest.mark.parametrize("meanwhile", ["renamed", "compressed", "dropped"])
+def test_a_check_of_a_journal_that_is_written_meanwhile_finds_nothing_wrong(journal: Journal, meanwhile: str) -> None:
+    def renamed() -> None:
+        journal.append(stream(whole(90), journal.last_seq + 1))
+        journal.seal()
+        journal.append(stream(whole(91), journal.last_seq + 1))
+
+    def compressed() -> None:
+        compress(journal.files, journal.files.sealed[3])
+
+    def dropped() -> None:
+        for _ in range(3):
+            fold = fold_through(journal, journal.files.sealed[0])
+            assert fold is not None
+            drop(journal, fold, set())
+
+    seen = Checked()
+    reading = _readings(journal.folder, seen)
+    for number, (part, file) in enumerate(reading):
+        assert not list(_part(part, file, seen)), part
+        file.close()
+        if number in {0, 8}:
+            {"renamed": renamed, "compressed": compressed, "dropped": dropped}[meanwhile]()
+    assert seen.last_seq == journal.last_seq

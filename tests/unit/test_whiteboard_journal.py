@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import JournalBroken, JournalLocked, NotAppended, SetupError
+from services.whiteboard.checking import Checked, check
 from services.whiteboard.disk import Disk
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import FORK, GAP, GENESIS, Note, chain_hash
@@ -327,3 +328,104 @@ def test_a_full_segment_that_is_missing_is_counted_at_the_start(folder: Path) ->
     again, seqs = reopened(folder)
     assert again.damaged == 1
     assert seqs == [1, 2, 3, 7, 8, 9, 10, 11, 12]
+
+
+def test_a_note_alone_in_its_file_is_replayed(folder: Path, journal: Journal) -> None:
+    journal.append(notes(1, 3))
+    journal.seal()
+    journal.note(FORK, 3, {"reason": "another stream"})
+    for _ in range(2):
+        assert [record.seq for record in journal.replay()] == [1, 2, 3, 3]
+        assert [record.seq for record in journal.replay(3)] == []
+        journal.seal()
+    journal.append(notes(4, 5))
+    assert [record.seq for record in journal.replay()] == [1, 2, 3, 3, 4, 5]
+    journal.close()
+    again, seqs = reopened(folder)
+    assert (again.damaged, seqs) == (0, [1, 2, 3, 3, 4, 5])
+
+
+def test_a_bad_end_of_the_last_full_segment_is_cut_off_while_nothing_follows_it(folder: Path, journal: Journal) -> None:
+    journal.append(notes(1, 6))
+    journal.seal()
+    journal.close()
+    path = folder / "missions.1-6.jsonl"
+    path.write_bytes(path.read_bytes()[:-5] + b"xxxx\n")
+    again = Journal.open(folder)
+    assert (again.last_seq, again.damaged) == (5, 0)
+    again.append(notes(6, 7))
+    again.close()
+    assert reopened(folder)[1] == list(range(1, 8))
+    assert not list(check(folder, Checked()))
+
+
+def test_a_copy_made_while_the_open_file_was_renamed_is_opened_without_damage(folder: Path, journal: Journal) -> None:
+    journal.append(notes(1, 3))
+    journal.seal()
+    journal.append(notes(4, 5))
+    half = (folder / "missions.jsonl").read_bytes()
+    journal.append(notes(6, 6))
+    journal.seal()
+    journal.close()
+    (folder / "missions.jsonl").write_bytes(half)
+    again = Journal.open(folder)
+    assert (again.last_seq, again.damaged) == (6, 0)
+    again.append(notes(7, 8))
+    again.close()
+    assert reopened(folder)[1] == list(range(1, 9))
+    assert not list(check(folder, Checked()))
+
+
+def test_a_segment_whose_sequences_another_one_has_is_left_alone(folder: Path) -> None:
+    journal = Journal.open(folder, segment_bytes=1)
+    for first in (1, 4, 7):
+        journal.append(notes(first, first + 2))
+    journal.close()
+    shutil.copy(folder / "missions.1-3.jsonl", folder / "missions.1-3.1.jsonl")
+    again, seqs = reopened(folder)
+    assert (again.damaged, seqs) == (0, list(range(1, 10)))
+    assert (folder / "missions.1-3.1.jsonl").exists()
+
+
+def test_a_segment_that_is_taken_away_under_a_running_journal_is_damage_and_costs_no_other(folder: Path) -> None:
+    journal = Journal.open(folder, segment_bytes=1)
+    for first in (1, 4, 7):
+        journal.append(notes(first, first + 2))
+    (folder / "missions.4-6.jsonl").unlink()
+    assert journal.read(5, 0) is None
+    assert [record.seq for record in journal.replay()] == [1, 2, 3, 7, 8, 9]
+    assert journal.damaged == 1
+    journal.close()
+
+
+def test_damage_in_the_open_file_is_noticed_when_it_is_read(folder: Path, journal: Journal) -> None:
+    records = journal.append(notes(1, 3))
+    path = folder / "missions.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"active", b"passed"))
+    assert journal.read(2, records[1].offset) is None
+    assert [record.seq for record in journal.replay()] == [1, 3]
+    assert journal.position.bad == (records[1].offset,)
+    journal.append(notes(4, 5))
+    assert journal.damaged == 1
+
+
+def test_a_line_that_lies_about_its_sequence_misleads_nobody(journal: Journal) -> None:
+    journal.append(notes(1, 6_000))
+    path = journal.folder / "missions.jsonl"
+    lines = path.read_bytes().splitlines(keepends=True)
+    for seq in range(2_000, 6_000):
+        if seq % 7:
+            lines[seq - 1] = lines[seq - 1].replace(b'{"seq":%d,' % seq, b'{"seq":1%03d,' % (seq % 1_000))
+    path.write_bytes(b"".join(lines))
+    assert [record.seq for record in journal.replay(1_998)][:2] == [1_999, 2_002]
+
+
+@pytest.mark.parametrize("content", [b"", b"rubbish", b'{"seq":9,"time":"'])
+def test_a_carried_file_that_does_not_say_so_itself_takes_no_segment_away(folder: Path, content: bytes) -> None:
+    journal = Journal.open(folder, segment_bytes=1)
+    for first in (1, 4, 7):
+        journal.append(notes(first, first + 2))
+    journal.close()
+    (folder / "carried.5.jsonl").write_bytes(content)
+    again, seqs = reopened(folder)
+    assert (again.damaged, seqs) == (0, list(range(1, 10)))
