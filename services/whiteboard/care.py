@@ -73,14 +73,18 @@ class Care:
         for part in self._journal.files.suspects:
             if monotonic() < self._gave_up_at.get(part.name, -_REPAIR_AGAIN_S) + _REPAIR_AGAIN_S:
                 continue
-            if part not in self._journal.files.suspects:  # it was repaired together with the one before
-                continue
-            mended = await repair.mend(self._journal.files, part, self._fetch, asyncio.to_thread)
-            if mended.whole:
-                self._repaired.inc()
-            else:
-                self._gave_up_at[part.name] = monotonic()
-                log.error("segment_not_repaired", segment=part.name)
+            if part in self._journal.files.suspects:  # else it was repaired together with the one before
+                await self._mend(part)
+
+    async def _mend(self, part: Segment) -> None:
+        mended = await repair.mend(self._journal.files, part, self._fetch, asyncio.to_thread)
+        if mended.whole:
+            self._repaired.inc()
+        else:
+            self._gave_up_at[part.name] = monotonic()
+            log.error("segment_not_repaired", segment=part.name)
+        if mended.first <= mended.last:
+            await self._ingest.between_batches(lambda: self._index.expect(self._journal, mended.first, mended.last))
 
     async def _fetch(self, seq: int) -> Note | None:
         stored = await self._bus.message(MISSIONS, seq)

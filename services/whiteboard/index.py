@@ -14,7 +14,7 @@ import msgspec
 import structlog
 
 from contracts.errors import JournalError, NotAppended
-from services.whiteboard import forgetting, tables, tally
+from services.whiteboard import forgetting, lacking, tables, tally
 from services.whiteboard.batch import Batch, mission_row, span
 from services.whiteboard.files import Head
 from services.whiteboard.journal import Journal
@@ -153,6 +153,15 @@ class Index:
             self._connection.execute("COMMIT" if whole else "ROLLBACK")
             return whole
         return False
+
+    def expect(self, journal: Journal, first: int, last: int) -> None:
+        """See that it has the records of a part of the journal that was repaired; raises `JournalError` where not."""
+        end = min(last, self.last_seq)
+        records = itertools.takewhile(lambda record: record.seq <= end, journal.replay(first - 1))
+        with self._told():
+            seq = lacking.first_lacking(self._connection, records, first, end)
+            if seq is not None:
+                raise msgspec.ValidationError(f"it was made while record {seq}, repaired by now, could not be read")
 
     def living(self, cut: int) -> set[int]:
         """Return the missions, by their first sequence, that began up to `cut` and have records after it."""

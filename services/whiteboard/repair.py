@@ -44,14 +44,14 @@ class Filled(msgspec.Struct, frozen=True):
 
     hole: Hole
     lines: SpooledTemporaryFile[bytes]
-    count: int
 
 
 class Mended(msgspec.Struct, frozen=True):
-    """What a repair did: whether all is whole now, and how many lines it wrote again."""
+    """What a repair did: whether all is whole now, and between which sequences lines have come, gone or moved."""
 
     whole: bool
-    lines: int = 0
+    first: int = 1
+    last: int = 0
 
 
 class _Piece(msgspec.Struct, frozen=True):
@@ -77,7 +77,7 @@ async def mend(files: Files, part: Segment, fetch: Fetch, run: Run) -> Mended:
     if whole:
         for each in stretch.parts:
             files.mended(each.name)
-    return Mended(whole, sum(item.count for item in filled))
+    return Mended(whole, filled[0].hole.first, stretch.parts[-1].last) if filled else Mended(whole)
 
 
 async def _filled(
@@ -88,27 +88,24 @@ async def _filled(
         if wanted is not None and wanted.after:
             spool = SpooledTemporaryFile[bytes](_SPOOL_BYTES, dir=str(files.folder))
             lines = spools.enter_context(spool)
-            count = await _fill(wanted, lines, fetch, copies)
-            if count is not None:
-                return Filled(wanted, lines, count)
+            if await _fill(wanted, lines, fetch, copies):
+                return Filled(wanted, lines)
     return None
 
 
-async def _fill(
-    hole: Hole, lines: SpooledTemporaryFile[bytes], fetch: Fetch, copies: Mapping[str, bytes]
-) -> int | None:
-    """Write the lines that lead from the line before to the one behind, and count them; None where they do not meet."""
-    at, seq, count = hole.before, hole.first, 0
+async def _fill(hole: Hole, lines: SpooledTemporaryFile[bytes], fetch: Fetch, copies: Mapping[str, bytes]) -> bool:
+    """Write the lines that lead from the line before to the one behind; return whether they meet."""
+    at, seq = hole.before, hole.first
     while at != hole.after:
         line = copies.get(at)
         if line is None:
             arrival = await fetch(seq) if seq <= hole.last else None
             if arrival is None:
-                return None
+                return False
             line = encode_line(arrival, at)
         lines.write(line + b"\n")
-        at, seq, count = chain_hash(line), max(seq, segments.seq_of(line) + 1), count + 1
-    return count
+        at, seq = chain_hash(line), max(seq, segments.seq_of(line) + 1)
+    return True
 
 
 def _write(files: Files, stretch: Stretch, filled: list[Filled]) -> None:

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 
+from contracts.errors import JournalError
 from contracts.messages import Goal
+from services.runtime.process import Stop
 from services.whiteboard import care
 from services.whiteboard.record import FORK, RENEWED
-from tests.support.broker import connected
+from services.whiteboard.service import serve
+from tests.support.broker import connected, settings_for
 from tests.support.eventually import eventually
 from tests.support.watching import Board, assert_same, complete, starting_whiteboard, whiteboard
 
@@ -67,6 +70,27 @@ async def test_a_whiteboard_repairs_its_journal_from_the_stream(nats_url: str, t
             await eventually(lambda: len(list(board.folder.glob("quarantine/damaged-*"))) == 2)
             await eventually(stats(board, lambda journal: journal["damaged_lines"] == 0))
             await board.ready()
+            await assert_same(broker, board)
+
+
+@pytest.mark.parametrize("place", [0.0, 0.5])
+async def test_an_index_that_was_made_from_a_damaged_journal_is_made_anew_once_that_is_repaired(
+    nats_url: str, tmp_path: Path, place: float
+) -> None:
+    async with connected(nats_url) as broker:
+        async with whiteboard(nats_url, tmp_path) as board:
+            await grow(broker, board, 4)
+            before = await board.get("/missions?limit=500")
+        damaged = sorted(board.folder.glob("missions.*-*.jsonl"))[1]
+        content = damaged.read_bytes().splitlines(keepends=True)
+        del content[int(len(content) * place) : int(len(content) * place) + 5]
+        damaged.write_bytes(b"".join(content))
+        (tmp_path / "index.sqlite").unlink()
+        told = pytest.RaisesExc(JournalError, match="repaired by now, could not be read. A restart rebuilds it")
+        with pytest.RaisesGroup(told, flatten_subgroups=True):
+            await serve(settings_for(nats_url, data_dir=tmp_path), Stop())
+        async with whiteboard(nats_url, tmp_path) as board:
+            assert await board.get("/missions?limit=500") == before
             await assert_same(broker, board)
 
 
