@@ -11,7 +11,7 @@ import asyncio
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -30,7 +30,11 @@ from services.whiteboard.reseeding import Reseed
 
 #: So many sequences the lost broker may have given out that the journal has not seen.
 MARGIN = 1_000_000
-_AT_ONCE = 200
+#: So much is stored at once, with one sync; the broker takes no more in one batch.
+_MAX_BATCH = 1_000
+_MAX_BATCH_BYTES = 1_000_000
+_BATCH_WITHIN_S = 30.0
+_DEADLINES_AT_ONCE = 32
 _PRIVATE = "restore."
 _MARK = "restoring"
 _NOT_FOUND = 404
@@ -38,14 +42,21 @@ _FAR = "2200-01-01T00:00:00Z"
 
 
 class Restored(msgspec.Struct, frozen=True):
-    """What was told: `first` to `last` are the copies' sequences; `lost` open missions have no proposal any more."""
+    """What was told: `first` to `last` are the copies' sequences; `lost` open missions have no proposal any more.
+
+    What stood in `damaged` lines was not told.
+    """
 
     created: str
     first: int
     last: int
     missions: int
-    open: int
+    open: int = 0
     lost: tuple[str, ...] = ()
+    damaged: int = 0
+
+
+_decode_restored = msgspec.json.Decoder(Restored).decode
 
 
 class Restoring:
@@ -63,29 +74,43 @@ class Restoring:
         self._deadlines: list[Record] = []
 
     async def run(self, *, replace: bool, margin: int) -> Restored:
-        """Make and fill the stream; where a run before broke off, begin again."""
+        """Make and fill the stream; begin again where a run before broke off, say what it did where it did not."""
         if self._journal.last_seq == 0:
             raise SetupError("the journal is empty: there is nothing to restore from")
-        await self._make_way(replace=replace)
+        info = await self._info()
+        if info and not replace and (before := self._done_before(info)):
+            return before
+        if info:
+            await self._make_way(info, replace=replace)
         first = self._journal.last_seq + margin + 1
         config = await self._create(first)
         last = await self._fill(first)
-        restored = Restored(config["created"], first, last, self._missions, self._open, tuple(self._lost))
-        note = {name: getattr(restored, name) for name in ("created", "first", "last", "missions")}
-        await asyncio.to_thread(self._journal.note, RESTORED, last, note)
+        lost, damaged = tuple(self._lost), self._journal.damaged
+        restored = Restored(config["created"], first, last, self._missions, self._open, lost, damaged)
+        await asyncio.to_thread(self._journal.note, RESTORED, last, restored)
         await self._open_for_all(last)
         return restored
 
-    async def _make_way(self, *, replace: bool) -> None:
-        """Take away a stream that is empty, or left by a run that broke off; refuse to take any other."""
+    async def _info(self) -> dict[str, Any] | None:
         try:
-            info = await self._bus.api(f"STREAM.INFO.{topology.MISSIONS}")
+            info: dict[str, Any] = await self._bus.api(f"STREAM.INFO.{topology.MISSIONS}")
         except ApiError as error:
             if error.code == _NOT_FOUND:
-                return
+                return None
             raise SetupError(f"cannot look at the stream MISSIONS: {error}") from error
-        unfinished = _MARK in (info["config"].get("metadata") or {})
-        if info["state"]["messages"] and not unfinished and not replace:
+        return info
+
+    def _done_before(self, info: dict[str, Any]) -> Restored | None:
+        """Return what a run before told where it came to its end, as far as the broker is concerned."""
+        note = self._journal.position.last
+        if note is None or note.subject != RESTORED or _is_unfinished(info):
+            return None
+        told = _decode_restored(note.data)
+        return told if told.created == info["created"] else None
+
+    async def _make_way(self, info: dict[str, Any], *, replace: bool) -> None:
+        """Take away a stream that is empty, or left by a run that broke off; refuse to take any other."""
+        if info["state"]["messages"] and not _is_unfinished(info) and not replace:
             raise SetupError(
                 f"the stream MISSIONS holds {info['state']['messages']} messages. If they may go, because they are not"
                 " what the journal holds, use --replace: they are deleted. Save them first: nats stream backup"
@@ -123,27 +148,29 @@ class Restoring:
             yield from mission.records
 
     async def _publish(self, records: Iterable[Record], seq: int) -> int:
-        """Publish in order and check that each message got the sequence that follows."""
-        for part in _batched(records, _AT_ONCE):
-            acks = await asyncio.gather(
-                *(self._bus.publish_acked(_PRIVATE + record.subject, record.data) for record in part)
-            )
-            if [ack.seq for ack in acks] != list(range(seq + 1, seq + 1 + len(part))):
-                raise SetupError("somebody else writes to the stream MISSIONS, or it lost messages: run this again")
+        """Publish in order, in batches that are stored whole, and check that each got the sequences that follow."""
+        for part in _batched(records):
+            messages = [(_PRIVATE + record.subject, record.data) for record in part]
+            ack = await self._bus.publish_batch(f"restore-{seq}", messages, _BATCH_WITHIN_S)
             seq += len(part)
+            if ack.seq != seq:
+                raise SetupError("somebody else writes to the stream MISSIONS, or it lost messages: run this again")
         return seq
 
     async def _open_for_all(self, last: int) -> None:
-        """Set the consumers behind what they have done, then give the stream its own subjects, then the deadlines."""
+        """Set the consumers behind what they have done, then the deadlines, and last give the stream its own subjects.
+
+        So a stream that anybody can write to is finished, and one that is not is begun again.
+        """
         queues = tuple(sorted(self._queues))
         for spec in topology.consumers(queues, self._settings.lease_s):
             if spec.stream == topology.MISSIONS:
                 starts = last + 1 if spec.name in {topology.ORCHESTRATOR, topology.WHITEBOARD} else self._resumes_at
                 await self._make_consumer(spec, starts)
-        await self._bus.api(f"STREAM.UPDATE.{topology.MISSIONS}", _declared())
         await streams.create(self._bus, queues, self._settings.lease_s)
-        for record in self._deadlines:
-            await self._set_deadline(record)
+        for start in range(0, len(self._deadlines), _DEADLINES_AT_ONCE):
+            await asyncio.gather(*map(self._set_deadline, self._deadlines[start : start + _DEADLINES_AT_ONCE]))
+        await self._bus.api(f"STREAM.UPDATE.{topology.MISSIONS}", _declared())
 
     async def _make_consumer(self, spec: topology.ConsumerSpec, starts: int) -> None:
         name = f"{spec.stream}.{spec.name}"
@@ -179,11 +206,22 @@ async def restore(settings: Settings, *, replace: bool = False, margin: int = MA
         await bus.close()
 
 
+def _is_unfinished(info: dict[str, Any]) -> bool:
+    return _MARK in (info["config"].get("metadata") or {})
+
+
 def _declared() -> dict[str, Any]:
     return next(stream.config for stream in topology.STREAMS if stream.name == topology.MISSIONS)
 
 
-def _batched(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    rest = iter(records)
-    while part := list(islice(rest, size)):
+def _batched(records: Iterable[Record]) -> Iterator[list[Record]]:
+    part: list[Record] = []
+    size = 0
+    for record in records:
+        if part and (len(part) >= _MAX_BATCH or size + len(record.data) > _MAX_BATCH_BYTES):
+            yield part
+            part, size = [], 0
+        part.append(record)
+        size += len(record.data)
+    if part:
         yield part

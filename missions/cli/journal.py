@@ -141,6 +141,8 @@ def restore_stream(data_dir: str | None, as_json: bool, replace: bool, margin: i
     talk(f"{restored.missions} missions, {restored.open} of them open, stand at {restored.first} to {restored.last}.")
     for mission_id in restored.lost:
         talk(f"{mission_id} cannot go on: retention removed its proposal.")
+    if restored.damaged:
+        talk(f"{restored.damaged} lines of the journal are damaged, and what they told is not restored.")
     talk("Start the whiteboard, then the other services.")
     return 0
 

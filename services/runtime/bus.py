@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import msgspec
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
+from contracts import headers as names
 from contracts.errors import MaybeStored
 from services.runtime.batches import Batches
 from services.runtime.connection import API_SECONDS, Connection
@@ -80,6 +83,19 @@ class Bus(Connection):
         """Publish to a stream and return its acknowledgement; raises `ApiError` or `Unanswered`."""
         answer = await self.request(subject, data, headers, seconds)
         return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
+
+    async def publish_batch(self, batch_id: str, messages: Sequence[tuple[str, bytes]], seconds: float) -> PubAck:
+        """Store messages as one atomic batch, all or none, and return the acknowledgement of the last.
+
+        Raises `ApiError` where nothing is stored, `Unanswered` where nobody knows.
+        """
+        *rest, (subject, data) = messages
+        numbers = (str(number) for number in count(1))
+        await self.nats.publish_all(
+            (name, {names.BATCH_ID: batch_id, names.BATCH_SEQ: next(numbers)}, body) for name, body in rest
+        )
+        commit = {names.BATCH_ID: batch_id, names.BATCH_SEQ: next(numbers), names.BATCH_COMMIT: "1"}
+        return await self.publish_acked(subject, data, commit, seconds)
 
     async def api(self, subject: str, body: Any = None) -> Any:
         """Call the JetStream API, e.g. `STREAM.INFO.MISSIONS`."""

@@ -97,12 +97,12 @@ class Journal:
     def replay(self, after_seq: int = 0) -> Iterator[Record]:
         """Yield every durable record after a sequence, in stream order, until the end as it is when it gets there."""
         position, before = after_seq, None
-        while found := self._segment(position, before):
+        while found := self.opened(position, before):
             reading, part = found
             is_next = before is not None and before.first != part.first  # else it is the open one, which has grown
             with closing(reading):
                 start = segments.offset_after(reading, position)
-                for record in segments.records(reading, start, partial(self._met, part)):
+                for record in segments.records(reading, start, partial(self.met, part)):
                     if record.seq > position or (is_next and record.is_note and record.seq == position):
                         yield record
             position, before = max(position, part.last), part
@@ -129,15 +129,39 @@ class Journal:
 
     def read(self, seq: int, offset: int) -> Record | None:
         """Return one record by its sequence and the offset in its segment; None where it is damaged or gone."""
-        found = self._segment(seq - 1)
+        found = self.opened(seq - 1)
         if found is None:
             return None
         reading, part = found
         with closing(reading):
             record = segments.record_at(reading, offset)
         if record is None and seq >= part.first:
-            self._met(part, offset)
+            self.met(part, offset)
         return record if record is not None and record.seq == seq else None
+
+    def opened(self, position: int, before: Segment | None = None) -> tuple[Reading, Segment] | None:
+        """Open the segment behind another full one, or else that of the first record after `position`.
+
+        The caller closes it. One that is gone is damage.
+        """
+        with self.files.lock:
+            part = self._part_after(position) if before is None or before.is_open else self._part_behind(before)
+            reading = part.open() if part else None
+        if part is None or reading is None:
+            return None
+        if isinstance(reading, Missing):
+            self.met(part, 0)
+        return reading, part
+
+    def met(self, part: Segment, offset: int) -> None:
+        """Remember a damaged line."""
+        if not part.is_open:
+            self.files.met(part.name, offset)
+            return
+        with self.files.lock:
+            now = self.position
+            if now.first is not None and now.first.seq == part.first and offset not in now.bad:
+                self.position = msgspec.structs.replace(now, bad=(*now.bad, offset))
 
     def seal(self) -> None:
         """Begin a new file, whatever the size of the open one; raises `NotAppended`."""
@@ -248,32 +272,8 @@ class Journal:
             raise
         self._descriptor = descriptor
 
-    def _met(self, part: Segment, offset: int) -> None:
-        """Remember a damaged line."""
-        if not part.is_open:
-            self.files.met(part.name, offset)
-            return
-        with self.files.lock:
-            now = self.position
-            if now.first is not None and now.first.seq == part.first and offset not in now.bad:
-                self.position = msgspec.structs.replace(now, bad=(*now.bad, offset))
-
     def _lost_view(self, path: Path, offset: int) -> None:
         self.files.met(path.name, offset)
-
-    def _segment(self, position: int, before: Segment | None = None) -> tuple[Reading, Segment] | None:
-        """Open the segment behind another full one, or else that of the first record after `position`.
-
-        The caller closes it. One that is gone is damage.
-        """
-        with self.files.lock:
-            part = self._part_after(position) if before is None or before.is_open else self._part_behind(before)
-            reading = part.open() if part else None
-        if part is None or reading is None:
-            return None
-        if isinstance(reading, Missing):
-            self._met(part, 0)
-        return reading, part
 
     def _part_after(self, position: int) -> Segment | None:
         sealed, now = self.files.sealed, self._open_part()

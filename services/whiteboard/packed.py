@@ -19,6 +19,8 @@ from msgspec import Struct
 
 _MEMBER_BYTES = 1 << 18
 _LEVEL = 6
+#: So many members stay unpacked: the records of one mission stand in two or three.
+_MOST_OPEN = 4
 _RAW, _GZIP = -15, 31
 #: What gzip calls the name of a file is where a member keeps its place: an extra field, which is there for such things,
 #: is refused by some readers.
@@ -72,7 +74,7 @@ class Packed:
         self._members = _members_of(path, state.st_ino, state.st_mtime_ns)
         last = self._members[-1] if self._members else Member(0, 0, 0, 0)
         self.size_bytes = last.start + last.plain_bytes
-        self._open: tuple[int, bytes] = (-1, b"")  #: the member unpacked last
+        self._open: dict[int, bytes] = {}  #: the members unpacked last
 
     def pread(self, size: int, offset: int) -> bytes:
         """Return bytes of the segment, as `os.pread` does."""
@@ -91,10 +93,12 @@ class Packed:
         os.close(self._descriptor)
 
     def _unpacked(self, number: int) -> bytes:
-        if self._open[0] != number:
+        plain = self._open.get(number)
+        if plain is None:
             member = self._members[number]
-            self._open = (number, _unpack(self._descriptor, member) or _bad_line(member.plain_bytes))
-        return self._open[1]
+            plain = _unpack(self._descriptor, member) or _bad_line(member.plain_bytes)
+            self._open = dict([*self._open.items()][1 - _MOST_OPEN :]) | {number: plain}
+        return plain
 
 
 def _unpack(descriptor: int, member: Member) -> bytes | None:

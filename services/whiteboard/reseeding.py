@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 
 import msgspec
 
@@ -11,6 +12,7 @@ from contracts import subjects
 from contracts.lifecycle import TERMINAL, Status
 from services.whiteboard import query
 from services.whiteboard.journal import Journal
+from services.whiteboard.reader import Reader
 from services.whiteboard.record import Record
 
 _MOST_RECORDS = 100_000
@@ -56,10 +58,11 @@ def _reseeds(
     journal: Journal, connection: sqlite3.Connection, condition: str, values: tuple[str, ...]
 ) -> Iterator[Reseed]:
     statement = f"SELECT first_seq, mission_id, status, queue FROM missions WHERE {condition} ORDER BY first_seq"  # noqa: S608 - ours
-    for first_seq, mission_id, status, queue in connection.execute(statement, values).fetchall():
-        places = query.places(connection, first_seq, 0, _MOST_RECORDS)
-        found = [record for record in (journal.read(*place) for place in places) if record is not None]
-        yield Reseed(mission_id, status, queue, _chosen(found, is_over=status in _OVER))
+    with closing(Reader(journal)) as reader:
+        for first_seq, mission_id, status, queue in connection.execute(statement, values):
+            places = query.places(connection, first_seq, 0, _MOST_RECORDS)
+            found = [record for record in (reader.read(*place) for place in places) if record is not None]
+            yield Reseed(mission_id, status, queue, _chosen(found, is_over=status in _OVER))
 
 
 def _chosen(found: list[Record], *, is_over: bool) -> tuple[Record, ...]:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import shutil
 import threading
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from contracts import subjects, topology
-from missions import Client, Context, goal
+from contracts.errors import TopologyError, WriteError
+from contracts.lifecycle import Status
+from missions import Client, Context, goal, restoring
 from missions.nats_server import NatsServer
-from services.runtime.bus import ApiError
+from services.runtime.bus import ApiError, Bus, Unanswered
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import RESTORED
-from tests.support.broker import Broker, connected
+from tests.support.broker import Broker, connected, settings_for
 from tests.support.eventually import eventually
-from tests.support.recording import stream
+from tests.support.recording import change, mission_id, proposal, stream
 from tests.support.recording import whole as records_of
 from tests.support.watching import assert_same, complete, whiteboard
 from tests.support.whole import Command, whole
@@ -158,10 +163,11 @@ async def test_a_stream_that_holds_something_is_replaced_only_when_told_to(nats_
         await complete(broker, 1)
         refused = await missions("journal", "restore-stream")
         replaced = await missions("journal", "restore-stream", "--replace", "--margin", "10", "--json")
-        again = await missions("journal", "restore-stream")
+        again = await missions("journal", "restore-stream", "--json")
         state = await broker.bus.stream_state(topology.MISSIONS)
-    assert refused.exit_code == again.exit_code == 78
+    assert (refused.exit_code, again.exit_code) == (78, 0)
     assert "use --replace" in refused.err
+    assert again.json == replaced.json
     assert (replaced.exit_code, replaced.json["first"], replaced.json["last"]) == (0, 14, 15)
     assert (state.first_seq, state.last_seq) == (14, 15)
 
@@ -186,3 +192,55 @@ async def test_a_restoring_that_broke_off_is_begun_again(nats_url: str, tmp_path
         async with whiteboard(nats_url, tmp_path) as board:
             await complete(broker, 1)
             await board.reaches(restored.json["last"] + 3)
+
+
+class BreaksOff(Bus):
+    """A connection that breaks off at the n-th thing that is asked of it, before or after that was done."""
+
+    asked = 0
+    at = 0
+    done = False
+
+    async def request(self, *what: Any, **named: Any) -> Any:
+        BreaksOff.asked += 1
+        if BreaksOff.asked == self.at and not self.done:
+            raise Unanswered("broken off")
+        answer = await super().request(*what, **named)
+        if BreaksOff.asked == self.at:
+            raise Unanswered("broken off")
+        return answer
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("done", [False, True])
+async def test_a_restoring_that_breaks_off_anywhere_may_be_run_again(
+    nats_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, done: bool
+) -> None:
+    monkeypatch.setattr(restoring, "_MAX_BATCH", 3)
+    settings = settings_for(nats_url, data_dir=tmp_path)
+    journal = Journal.open(tmp_path / "journal")
+    open_ones = [proposal(2, deadline=datetime(2100, 1, 1, tzinfo=UTC)), change(2, Status.ACTIVE)]
+    open_ones += [proposal(3), change(3, Status.WAITING)]
+    journal.append(stream([*records_of(1), *open_ones, *records_of(4)]))
+    journal.close()
+    monkeypatch.setattr(restoring, "Bus", BreaksOff)
+    monkeypatch.setattr(BreaksOff, "done", done)
+    await restoring.restore(settings, margin=10)
+    questions = BreaksOff.asked
+    assert questions > 10
+    for number in range(1, questions):
+        monkeypatch.setattr(BreaksOff, "asked", 0)
+        monkeypatch.setattr(BreaksOff, "at", number)
+        with suppress(WriteError, TopologyError):
+            await restoring.restore(settings, replace=True, margin=10)
+        monkeypatch.setattr(BreaksOff, "at", 0)
+        await _is_restored(nats_url, await restoring.restore(settings, margin=10))
+
+
+async def _is_restored(nats_url: str, restored: restoring.Restored) -> None:
+    async with connected(nats_url) as broker:
+        state = await broker.bus.stream_state(topology.MISSIONS)
+        assert (restored.missions, restored.open, restored.damaged) == (4, 2, 0)
+        assert (state.created, state.first_seq, state.last_seq) == (restored.created, restored.first, restored.last)
+        assert state.messages == 8
+        assert await broker.bus.head(topology.SCHEDULES, subjects.chat_schedule(f"expire-{mission_id(2)}"))
