@@ -87,7 +87,8 @@ class Restoring:
         last = await self._fill(first)
         lost, damaged = tuple(self._lost), self._journal.damaged
         restored = Restored(config["created"], first, last, self._missions, self._open, lost, damaged)
-        await asyncio.to_thread(self._journal.note, RESTORED, last, restored)
+        note = {name: getattr(restored, name) for name in ("created", "first", "last", "missions", "open")}
+        await asyncio.to_thread(self._journal.note, RESTORED, last, note)
         await self._open_for_all(last)
         return restored
 

@@ -115,6 +115,8 @@ class Care:
 
     async def _drop(self) -> None:
         """Drop the oldest segment if it has to go: folded here, dropped between two batches, forgotten between more."""
+        if self._journal.files.carried_damaged:
+            await asyncio.to_thread(self._journal.files.mend_carried)
         await self._forget()
         part = await asyncio.to_thread(retention.due, self._journal, self._rules.keep)
         if part is None:

@@ -17,7 +17,7 @@ import structlog
 
 from contracts.errors import DecodeError
 from services.whiteboard import segment_files, segments
-from services.whiteboard.copies import Copies
+from services.whiteboard.copies import Copies, copy_of, mend_carried
 from services.whiteboard.disk import Disk
 from services.whiteboard.record import CUT, GENESIS, decode_line
 from services.whiteboard.segment_files import OPEN_NAME, PART, Plain, Segment
@@ -27,7 +27,7 @@ log = structlog.get_logger()
 _MOST_DAMAGED = 100_000
 #: Stands for a hash that nobody knows any more.
 UNKNOWN = ""
-_CARRIED = re.compile(r"carried\.(\d+)\.jsonl")
+_CARRIED = re.compile(r"carried\.(\d+)(\.copy)?\.jsonl")
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -115,10 +115,21 @@ class Files:
         return True
 
     def _load_cut(self) -> None:
+        for _, path in _carried(self.folder)[-1:]:
+            mend_carried(path, self.disk)
         self.cut, self.carried = found_cut(self.folder)
         for seq, path in _carried(self.folder):
             if seq < self.cut.last_seq:
-                self.disk.unlink(path)
+                self._unlink_carried(path)
+
+    def _unlink_carried(self, path: Path) -> None:
+        self.disk.unlink(path)
+        self.disk.unlink(copy_of(path))
+
+    def mend_carried(self) -> None:
+        """Repair what was carried over from its copy, or make the copy; raises `OSError`."""
+        if self.carried and mend_carried(self.carried, self.disk):
+            self.mended(self.carried.name)
 
     def met(self, name: str, offset: int) -> None:
         """Remember a damaged line of a full segment."""
@@ -171,7 +182,7 @@ class Files:
             self.mended(part.name)
             self.disk.unlink(part.path)
         if before:
-            self.disk.unlink(before)
+            self._unlink_carried(before)
         self.disk.fsync_dir(self.folder)
 
 
@@ -197,12 +208,15 @@ def carried_path(folder: Path, seq: int) -> Path:
 
 
 def _carried(folder: Path) -> list[tuple[int, Path]]:
-    names = ((path, _CARRIED.fullmatch(path.name)) for path in folder.iterdir())
-    return sorted((int(name[1]), path) for path, name in names if name)
+    """Return the files of carried views, oldest first, those too of which only the copy is left."""
+    names = filter(None, (_CARRIED.fullmatch(path.name) for path in folder.iterdir()))
+    return [(seq, carried_path(folder, seq)) for seq in sorted({int(name[1]) for name in names})]
 
 
 def _read_cut(seq: int, path: Path) -> Head | None:
     """Read where the journal begins; None where the last line does not say so."""
+    if not path.exists():
+        return None
     with closing(Plain(path)) as reading:
         line = segments.last_line(reading)
     try:

@@ -95,6 +95,7 @@ def drop(journal: Journal, fold: Fold, living: Container[int]) -> None:
     disk.rename(aside, path)
     disk.fsync_dir(journal.folder)
     journal.files.begin_after(fold.head, path)
+    journal.files.mend_carried()
     log.info("records_dropped", last_seq=fold.head.last_seq, carried=len(kept), missions=len(fold.views))
 
 

@@ -298,3 +298,36 @@ def test_a_damaged_segment_is_not_dropped(tmp_path: Path, place: int) -> None:
     path.write_bytes(content)
     assert retention.fold_through(journal, journal.files.sealed[0]) is None
     journal.close()
+
+
+@pytest.mark.parametrize("harm", ["a bit", "cut", "gone", "the copy gone"])
+@pytest.mark.parametrize("running", [False, True])
+def test_what_was_carried_over_is_repaired_from_its_copy(tmp_path: Path, harm: str, *, running: bool) -> None:
+    journal = Journal.open(tmp_path / "journal", UnsyncedDisk())
+    index = Index.open(tmp_path / "index.sqlite", journal)
+    for messages in ([proposal(1), proposal(2)], [proposal(3)], [proposal(4)]):
+        index.apply(journal.append(stream(messages, journal.last_seq + 1)))
+        journal.seal()
+    drop_oldest(journal, index)
+    before = everything(index)
+    path, copy = (tmp_path / "journal" / f"carried.2{end}" for end in (".jsonl", ".copy.jsonl"))
+    good = path.read_bytes()
+    if harm == "gone":
+        path.unlink()
+    elif harm == "the copy gone":
+        copy.unlink()
+    else:
+        path.write_bytes(good.replace(b"proposed", b"PROPOSED", 1) if harm == "a bit" else good[:-20])
+    index.close()
+    if running:
+        journal.files.mend_carried()
+    else:
+        journal.close()
+        journal = Journal.open(tmp_path / "journal", UnsyncedDisk())
+    assert path.read_bytes() == copy.read_bytes() == good
+    assert (journal.cut.last_seq, journal.damaged) == (2, 0)
+    rebuilt = caught_up(journal, tmp_path / "rebuilt.sqlite")
+    assert everything(rebuilt) == before
+    rebuilt.close()
+    journal.close()
+    assert not list(check(tmp_path / "journal", Checked()))
