@@ -74,7 +74,7 @@ def journal_of_three(stage: Stage) -> None:
     records = stage.records(stage.first)
     stage.check("exactly three records", [record.status for record in records], ["proposed", "active", "completed"])
     stage.check("one after the other", [record.seq for record in records], sorted({record.seq for record in records}))
-    stage.check("lines with a wrong checksum, or out of the chain", journal_lines.damaged(stage.journal()), [])
+    stage.check("lines with a wrong checksum, or out of the chain", journal_lines.damaged(stage.folder), [])
 
 
 def whiteboard_reconstructs(stage: Stage) -> None:

@@ -6,6 +6,7 @@ import http.client
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -121,9 +122,14 @@ class Stage:
                 raise WaitOver(f"after {PATIENCE_S:g} s still not so: {what}")
             time.sleep(_POLL_S)
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the journal."""
+        return self.stack.journal.parent
+
     def journal(self) -> list[bytes]:
         """Return every line of the journal."""
-        return journal_lines.read(self.stack.journal.parent)
+        return journal_lines.read(self.folder)
 
     def records(self, mission_id: str) -> list[Line]:
         """Return the journal's records of one mission."""

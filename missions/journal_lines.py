@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from contracts.errors import DecodeError
-from services.whiteboard import segment_files, segments
-from services.whiteboard.record import GENESIS, chain_hash, decode_line
-from services.whiteboard.segment_files import OPEN_NAME, Segment
+from services.whiteboard import checking, segments
+from services.whiteboard.checking import Checked
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -44,12 +41,9 @@ _decoder = msgspec.json.Decoder(Line)
 
 def read(folder: Path) -> list[bytes]:
     """Return the lines of every file of a journal, in the order they were written, without what is being written."""
-    parts = segment_files.sealed(folder)
-    if (folder / OPEN_NAME).exists():
-        parts.append(Segment(folder / OPEN_NAME, 0, 0, (folder / OPEN_NAME).stat().st_size))
     found: list[bytes] = []
-    for part in parts:
-        with closing(part.open()) as reading:
+    for _, reading in checking.readings(folder, Checked()):
+        with closing(reading):
             found += [line for _, line, whole in segments.lines(reading) if whole]
     return found
 
@@ -59,16 +53,7 @@ def decode(line: bytes) -> Line:
     return _decoder.decode(line)
 
 
-def damaged(lines: Iterable[bytes]) -> list[int]:
-    """Return the sequences of lines whose checksum is wrong, or that do not name the line before them."""
-    found: list[int] = []
-    before = GENESIS
-    for line in lines:
-        try:
-            sound = decode_line(line).prev == before
-        except DecodeError:
-            sound = False
-        if not sound:
-            found.append(decode(line).seq)
-        before = chain_hash(line)
-    return found
+def damaged(folder: Path) -> list[str]:
+    """Return what is wrong in a journal, as `missions journal verify` says it."""
+    findings = checking.check(folder, Checked())
+    return [f"{finding.file}:{finding.line}: {finding.problem}" for finding in findings if not finding.torn]

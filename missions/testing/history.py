@@ -21,6 +21,7 @@ from contracts.errors import ContractError
 from contracts.ids import mission_id as mission_id_of
 from contracts.lifecycle import CORE, TERMINAL, Status, advance
 from contracts.messages import JournalRecord, Mission, Reply, StatusRecord
+from missions.journal_lines import read
 from services.runtime.incoming import Stored, rfc3339
 
 _ORCHESTRATOR = "orchestrator"
@@ -182,10 +183,7 @@ def assert_journal_equals_stream(journal: Path, records: Sequence[Stored]) -> No
 
 def journal_lines(folder: Path) -> Iterator[JournalRecord]:
     """Yield the lines of a journal's files, oldest first; one that cannot be read is an error."""
-    sealed = sorted(folder.glob("missions.*-*.jsonl"), key=lambda path: int(path.name.split(".")[1].split("-")[0]))
-    for path in [*sealed, folder / "missions.jsonl"]:
-        for line in path.read_bytes().split(b"\n")[:-1]:
-            yield _decode_line(line)
+    yield from map(_decode_line, read(folder))
 
 
 def journalled_data(line: JournalRecord) -> bytes:

@@ -44,14 +44,14 @@ def check(folder: Path, seen: Checked) -> Iterator[Finding]:
         with closing(Plain(carried)) as views:
             yield from _file(carried.name, views, seen)
         seen.records, seen.first_seq, seen.last_seq = 0, 0, 0
-    for part, reading in _readings(folder, seen):
+    for part, reading in readings(folder, seen):
         with closing(reading):
             yield from _part(part, reading, seen)
     for part in segments.told_apart(segment_files.sealed(folder))[1]:
         yield Finding(part.path.name, 0, "another file has its sequences: nobody reads it")
 
 
-def _readings(folder: Path, seen: Checked) -> Iterator[tuple[Segment, Reading]]:
+def readings(folder: Path, seen: Checked) -> Iterator[tuple[Segment, Reading]]:
     """Open one file after the other, the open one last, whatever is renamed, compressed or dropped meanwhile."""
     done = (0, 0)
     while True:

@@ -40,7 +40,7 @@ class Journal:
         self._disk = self.files.disk
         self._segment_bytes = segment_bytes
         self._descriptor = -1
-        self._lock_descriptor = -1
+        self._held: tuple[int, ...] = ()  #: the descriptors of its lock
 
     @classmethod
     def open(cls, folder: Path, disk: Disk | None = None, *, segment_bytes: int = SEGMENT_BYTES) -> Self:
@@ -51,7 +51,7 @@ class Journal:
         journal = cls(folder, disk, segment_bytes=segment_bytes)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            journal._lock_descriptor = lock.hold(folder)
+            journal._held = lock.hold(folder)
             journal._recover()
         except OSError as error:
             journal.close()
@@ -169,10 +169,10 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the files and the lock."""
-        for descriptor in (self._descriptor, self._lock_descriptor):
+        for descriptor in (self._descriptor, *self._held):
             if descriptor >= 0:
                 os.close(descriptor)
-        self._descriptor = self._lock_descriptor = -1
+        self._descriptor, self._held = -1, ()
 
     def _store(self, batch: Sequence[Arrival]) -> list[Record]:
         self._ready(lambda: self._is_full(batch[0]))
@@ -190,6 +190,10 @@ class Journal:
                 self._recover()
             if is_full():
                 self._rotate()
+        except FileNotFoundError as error:
+            raise JournalBroken(
+                f"{OPEN_NAME} was taken out of {self.folder}: a start fetches again what it held"
+            ) from error
         except OSError as error:
             raise NotAppended(f"cannot open a segment in {self.folder}: {error}") from error
 

@@ -30,20 +30,27 @@ def test_lines_of_all_files_come_in_their_order_without_a_torn_one(tmp_path: Pat
     assert journal_lines.read(tmp_path) == lines[:3]
 
 
-def test_what_the_whiteboard_writes_is_sound() -> None:
-    assert journal_lines.damaged(written(4)) == []
+def kept(folder: Path, lines: list[bytes]) -> Path:
+    (folder / "missions.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
+    return folder
+
+
+def test_what_the_whiteboard_writes_is_sound(tmp_path: Path) -> None:
+    assert journal_lines.damaged(kept(tmp_path, written(4))) == []
 
 
 @pytest.mark.parametrize(("old", "new"), [(b'"m"', b'"n"'), (b'"prev":"', b'"prev" :"'), (b'"seq":2', b'"seq":9')])
-def test_a_changed_line_is_found_by_its_checksum_and_by_the_next_line(old: bytes, new: bytes) -> None:
+def test_a_changed_line_is_found(tmp_path: Path, old: bytes, new: bytes) -> None:
     lines = written(4)
     lines[1] = lines[1].replace(old, new, 1)
-    assert journal_lines.damaged(lines) == [journal_lines.decode(lines[1]).seq, 3]
+    [found] = journal_lines.damaged(kept(tmp_path, lines))
+    assert found.startswith("missions.jsonl:2: unreadable")
 
 
-def test_a_line_that_is_missing_is_found_by_the_next_one() -> None:
+def test_a_line_that_is_missing_is_found_by_the_next_one(tmp_path: Path) -> None:
     lines = written(4)
-    assert journal_lines.damaged([lines[0], *lines[2:]]) == [3]
+    [found] = journal_lines.damaged(kept(tmp_path, [lines[0], *lines[2:]]))
+    assert found == "missions.jsonl:2: out of the chain: it does not follow on the line before"
 
 
 def test_a_line_says_its_mission_status_and_goal() -> None:

@@ -11,7 +11,7 @@ from zlib import crc32
 import pytest
 
 from services.whiteboard import lock, segments
-from services.whiteboard.checking import Checked, _part, _readings, check
+from services.whiteboard.checking import Checked, _part, check, readings
 from services.whiteboard.compression import compress
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import FORK, GAP, GENESIS, Arrival, Note, chain_hash, decode_line, encode_line
@@ -222,7 +222,7 @@ async def test_whatever_is_done_to_full_segments_is_found_and_repaired(
     if not running:
         journal.close()
         journal.__init__(journal.folder, UnsyncedDisk())  # type: ignore[misc]  # the same, started again
-        journal._lock_descriptor = lock.hold(journal.folder)
+        journal._held = lock.hold(journal.folder)
         journal._recover()
     whole_ones = [is_whole(journal.files, part) for part in list(journal.files.sealed)]
     assert not all(whole_ones)
@@ -331,8 +331,7 @@ def test_a_check_of_a_journal_that_is_written_meanwhile_finds_nothing_wrong(jour
             drop(journal, fold, set())
 
     seen = Checked()
-    reading = _readings(journal.folder, seen)
-    for number, (part, file) in enumerate(reading):
+    for number, (part, file) in enumerate(readings(journal.folder, seen)):
         assert not list(_part(part, file, seen)), part
         file.close()
         if number in {0, 8}:

@@ -114,6 +114,14 @@ def test_a_second_writer_is_refused(folder: Path, journal: Journal) -> None:
         Journal.open(folder)
 
 
+def test_a_second_writer_is_refused_although_the_lock_file_is_gone(folder: Path, journal: Journal) -> None:
+    (folder / ".lock").unlink()
+    with pytest.raises(JournalLocked, match="another process writes"):
+        Journal.open(folder)
+    journal.close()
+    Journal.open(folder).close()
+
+
 def test_nobody_else_can_read_the_files(folder: Path, journal: Journal) -> None:
     journal.append(notes(1, 1))
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -429,3 +437,18 @@ def test_a_carried_file_that_does_not_say_so_itself_takes_no_segment_away(folder
     (folder / "carried.5.jsonl").write_bytes(content)
     again, seqs = reopened(folder)
     assert (again.damaged, seqs) == (0, list(range(1, 10)))
+
+
+def test_an_open_file_that_is_taken_away_ends_the_journal_and_a_start_goes_on_behind_the_last_full_one(
+    folder: Path, journal: Journal
+) -> None:
+    journal.append(notes(1, 3))
+    journal.seal()
+    journal.append(notes(4, 6))
+    (folder / "missions.jsonl").unlink()
+    assert [record.seq for record in journal.replay()] == [1, 2, 3]
+    assert journal.position.bad  # so it is sealed
+    with pytest.raises(JournalBroken, match="was taken out of"):
+        journal.seal()
+    journal.close()
+    assert reopened(folder)[1] == [1, 2, 3]
