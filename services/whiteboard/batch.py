@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from operator import itemgetter
 
 import msgspec
 
@@ -88,16 +89,17 @@ class Batch:
         old = [view for mission_id, view in self.changed.items() if mission_id in self.before]
         return new, old
 
-    def documents(self) -> tuple[list[tuple[int, str]], list[tuple[int, str]]]:
-        """Return the documents that go out of the search and those that come in: at the proposal and at the end."""
-        out, into = [], []
+    def terms(self) -> list[tuple[str | None, int, str]]:
+        """Return what the search has to delete and to add, by sequence: it writes a part whenever it must go back."""
+        found: list[tuple[str | None, int, str]] = []
         for mission_id, view in self.changed.items():
             before = self.before.get(mission_id)
-            if before is not None and view.is_over and not before.is_over:
-                out.append((before.first_seq, words.document(before)))
-            if before is None or (view.is_over and not before.is_over):
-                into.append((view.first_seq, words.document(view)))
-        return out, into
+            if before is None:
+                found.append((None, view.first_seq, words.document(view)))
+            elif before.status is not view.status:
+                found.append(("delete", view.first_seq, words.status_term(before.status)))
+                found.append((None, view.first_seq, words.added(view)))
+        return sorted(found, key=itemgetter(1))
 
     def head_after(self, head: Head, last: Record) -> Head:
         """Return the head behind this batch."""

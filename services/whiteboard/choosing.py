@@ -1,7 +1,8 @@
 """Which missions a filter chooses, as a statement that reads little however many missions there are.
 
 Newest first, three ways: down the sequences, where only they are bounded; down the index of each status, where only
-the status is asked for, or few missions have it; else through the search, which intersects lists of sequences.
+the status is asked for, or few missions have it and are looked at one by one; else through the search, which
+intersects lists of sequences.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ MOST_ITEMS = 500
 #: Behind every sequence.
 LAST = 2**62
 #: So many missions are looked at one by one.
-FEW = 2_000
-_OPEN = frozenset(Status) - TERMINAL
+FEW = 500
 
 Statement = tuple[str, list[object]]
 
@@ -49,6 +49,11 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
         named = {Status(text) for text in self.status} or set(Status)
         cores = {Core(text) for text in self.core} or set(Core)
         return frozenset(status for status in named if CORE[status] in cores)
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether it asks for what only the search and the views know."""
+        return bool(self.kind or self.q)
 
     def lets_through(self, view: View) -> bool:
         """Tell whether a view is wanted, its time apart."""
@@ -78,14 +83,18 @@ def are_few(connection: sqlite3.Connection, statuses: Iterable[Status]) -> bool:
 def statement(wanted: Filter, within: Range, *, few: bool = False) -> Statement:
     """Return the statement that yields the `first_seq` of what is wanted, newest first, without its limit."""
     statuses = wanted.statuses
-    searched = bool(wanted.kind or wanted.q)
     if statuses is not None and not statuses:
         return _NONE, []
-    if statuses is None and not (searched or wanted.queue or wanted.conversation):
+    if statuses is None and not (wanted.is_searched or wanted.queue or wanted.conversation):
         return _ALL, [within.low, within.high]
-    if statuses is not None and not searched and (few or not (wanted.queue or wanted.conversation)):
+    if statuses is not None and not wanted.is_searched and (few or not (wanted.queue or wanted.conversation)):
         return _by_status(wanted, statuses, within)
-    return _by_search(wanted, within)
+    return _SEARCH, [_expression(wanted), within.low, within.high]
+
+
+def unsearched(wanted: Filter) -> Filter:
+    """Return the filter without what only the search and the views know, for all of a few missions."""
+    return msgspec.structs.replace(wanted, kind=(), q="", limit=FEW)
 
 
 def settled(wanted: Filter, within: Range, at: int) -> Statement:
@@ -99,7 +108,7 @@ def settled(wanted: Filter, within: Range, at: int) -> Statement:
         values += names
     if not (expression := _expression(wanted)):
         return f"SELECT first_seq FROM missions WHERE {' AND '.join(conditions)}{_NEWEST}", values  # noqa: S608
-    return _SEARCH + " AND ".join(conditions[1:]) + _NEWEST_FOUND, [expression, *values]
+    return f"{_SETTLED}{' AND '.join(conditions[1:])} ORDER BY search.rowid DESC", [expression, *values]
 
 
 def marks(values: Sequence[object]) -> str:
@@ -118,11 +127,11 @@ _BETWEEN = "first_seq >= ? AND first_seq < ?"
 _NEWEST = " ORDER BY first_seq DESC"
 _ALL = f"SELECT first_seq FROM missions WHERE {_BETWEEN}{_NEWEST}"  # noqa: S608 - our own text
 _NONE = "SELECT first_seq FROM missions WHERE 0"
-_SEARCH = (
+_SEARCH = "SELECT rowid AS first_seq FROM search WHERE search MATCH ? AND rowid >= ? AND rowid < ? ORDER BY rowid DESC"
+_SETTLED = (
     "SELECT first_seq FROM search CROSS JOIN missions ON first_seq = search.rowid WHERE search MATCH ?"
     " AND search.rowid >= ? AND search.rowid < ? AND "
 )
-_NEWEST_FOUND = " ORDER BY search.rowid DESC"
 
 
 def _by_status(wanted: Filter, statuses: frozenset[Status], within: Range) -> Statement:
@@ -135,15 +144,6 @@ def _by_status(wanted: Filter, statuses: frozenset[Status], within: Range) -> St
         values += [status.value, within.low, within.high, *more, wanted.limit + 1]
     union = " UNION ALL ".join(parts)
     return f"SELECT first_seq FROM ({union}){_NEWEST}", values  # noqa: S608 - our own text
-
-
-def _by_search(wanted: Filter, within: Range) -> Statement:
-    statuses = wanted.statuses
-    doubtful = statuses is not None and bool(_OPEN & statuses) and not statuses >= _OPEN
-    names = [status.value for status in statuses or ()] if doubtful else []
-    check = f"status IN ({marks(names)})" if names else "1"
-    values = [_expression(wanted), within.low, within.high, *names]
-    return _SEARCH + check + _NEWEST_FOUND, values
 
 
 def _expression(wanted: Filter) -> str:

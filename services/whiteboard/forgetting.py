@@ -55,7 +55,7 @@ def forget(connection: sqlite3.Connection, cut: int, after: int) -> list[View]:
     rows = [(view.first_seq,) for view in gone]
     for table in ("missions", "views", "records"):
         connection.executemany(f"DELETE FROM {table} WHERE first_seq = ?", rows)  # noqa: S608 - ours
-    connection.executemany(tables.DELETE_DOCUMENT, [(view.first_seq, words.document(view)) for view in gone])
+    connection.executemany(tables.CHANGE_TERMS, [("delete", view.first_seq, words.document(view)) for view in gone])
     fewer = Counter((kind, view.status.value) for view in gone for kind in words.kinds(view))
     connection.executemany(tables.ADD_TALLY, [(*name, -number) for name, number in fewer.items()])
     connection.execute("DELETE FROM tallies WHERE missions = 0")

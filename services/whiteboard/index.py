@@ -26,7 +26,9 @@ log = structlog.get_logger()
 #: Views kept decoded, so that the records of missions under way cost no reading; none over `_LARGE_BYTES`.
 RECENT_VIEWS = 8_192
 _LARGE_BYTES = 8_192
-_REBUILD_BATCH = 2_000
+#: What is brought along at once: the more, the fewer pages are written twice.
+_MISSING_RECORDS = 5_000
+_MISSING_BYTES = 8 * 1024 * 1024
 _MOST_VARIABLES = 500
 #: What may be gone a moment later, whatever the index holds: no room, no memory, a lock, a disk that fails.
 _PASSING = frozenset(
@@ -118,8 +120,15 @@ class Index:
 
     def missing(self, journal: Journal) -> Iterator[list[Record]]:
         """Yield what the journal has and the index lacks, in batches to `apply`."""
-        records = journal.history(self.last_seq)
-        while batch := list(itertools.islice(records, _REBUILD_BATCH)):
+        batch: list[Record] = []
+        size = 0
+        for record in journal.history(self.last_seq):
+            batch.append(record)
+            size += len(record.data)
+            if len(batch) == _MISSING_RECORDS or size > _MISSING_BYTES:
+                yield batch
+                batch, size = [], 0
+        if batch:
             yield batch
 
     def forget(self, journal: Journal) -> Iterator[None]:
@@ -247,9 +256,7 @@ class Index:
         many(tables.INSERT_VIEW, [(view.first_seq, batch.texts[view.mission_id]) for view in new])
         many(tables.UPDATE_MISSION, [(view.seq, view.status.value, span(view), view.first_seq) for view in old])
         many(tables.UPDATE_VIEW, [(batch.texts[view.mission_id], view.first_seq) for view in old])
-        out, into = batch.documents()
-        many(tables.DELETE_DOCUMENT, out)
-        many(tables.INSERT_DOCUMENT, into)
+        many(tables.CHANGE_TERMS, batch.terms())
         many(tables.INSERT_RECORD, batch.places)
         many(tables.INSERT_CARRIED, batch.carried)
         if batch.cut:

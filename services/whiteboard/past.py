@@ -101,10 +101,7 @@ class Past:
     def _over(self, wanted: Filter, within: Range, at: int) -> Iterator[tuple[int, msgspec.Raw]]:
         if wanted.statuses is not None and not wanted.statuses & TERMINAL:
             return
-        statement, values = choosing.settled(wanted, within, at)
-        for (first_seq,) in self.connection.execute(statement, values):
-            row = self.connection.execute("SELECT view FROM views WHERE first_seq = ?", (first_seq,)).fetchone()
-            yield first_seq, msgspec.Raw(row[0])
+        yield from query.views(self.connection, *choosing.settled(wanted, within, at))
 
     def _under_way(self, wanted: Filter, within: Range, at: int) -> Iterator[tuple[int, msgspec.Raw]]:
         statuses = wanted.statuses

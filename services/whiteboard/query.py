@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 
@@ -13,11 +14,14 @@ import msgspec
 from contracts.errors import ContractError, MissionsError, NotFound
 from services.whiteboard import choosing
 from services.whiteboard.choosing import Filter, Range
+from services.whiteboard.view import View
 
 SHORTEST_PREFIX = 6
 #: A question that takes longer is broken off.
 ANSWER_WITHIN_S = 5.0
 _STEPS_BETWEEN_LOOKS = 100_000
+
+_decode_view = msgspec.json.Decoder(View).decode
 
 
 class BadParameter(ContractError):
@@ -60,16 +64,21 @@ def connect(path: Path) -> sqlite3.Connection:
 def page(connection: sqlite3.Connection, wanted: Filter, within: Range) -> Page:
     """Return one page, newest first; raises `TooSlow`."""
     with snapshot(connection):
+        rows: Iterator[tuple[int, msgspec.Raw]]
         few = wanted.statuses is not None and choosing.are_few(connection, wanted.statuses)
-        chosen, values = choosing.statement(wanted, within, few=few)
-        joined = (
-            f"SELECT first_seq, view FROM ({chosen} LIMIT ?) JOIN views USING (first_seq)"  # noqa: S608 - our own text
-            " ORDER BY first_seq DESC"
-        )
-        rows = connection.execute(joined, [*values, wanted.limit + 1]).fetchall()
-        return page_of(
-            [(first_seq, msgspec.Raw(view)) for first_seq, view in rows], wanted.limit, reflected(connection)
-        )
+        if few and wanted.is_searched:
+            found = views(connection, *choosing.statement(choosing.unsearched(wanted), within, few=True))
+            rows = (row for row in found if wanted.lets_through(_decode_view(row[1])))
+        else:
+            rows = views(connection, *choosing.statement(wanted, within, few=few))
+        return page_of(list(islice(rows, wanted.limit + 1)), wanted.limit, reflected(connection))
+
+
+def views(connection: sqlite3.Connection, chosen: str, values: list[object]) -> Iterator[tuple[int, msgspec.Raw]]:
+    """Yield the views of what a statement chooses, one by one: most are never asked for."""
+    for (first_seq,) in connection.execute(chosen, values):
+        row = connection.execute("SELECT view FROM views WHERE first_seq = ?", (first_seq,)).fetchone()
+        yield first_seq, msgspec.Raw(row[0])
 
 
 def page_of(rows: list[tuple[int, msgspec.Raw]], limit: int, seq: int) -> Page:

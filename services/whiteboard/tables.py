@@ -5,7 +5,7 @@ from __future__ import annotations
 from contracts.lifecycle import Status
 
 #: Raise it with every change below, and of `words`: an index of another version is rebuilt from the journal.
-VERSION = 3
+VERSION = 4
 
 #: Statuses as `records` holds them.
 CODES = {status: number for number, status in enumerate(Status)}
@@ -13,7 +13,7 @@ STATUS_OF_CODE = dict(enumerate(Status))
 
 #: `first_seq`, the proposal's sequence, orders every list. `span` is set once a mission is over: the number of bits of
 #: how many sequences it lived, so that what was under way at some sequence is found without a look at what was not.
-#: `search` holds the terms of `words`: every filter but the status of what is not over. `moments` is the broker's
+#: `search` holds the terms of `words`: every filter. `moments` is the broker's
 #: clock, to the tenth of a second: the first sequence of each. `minutes` counts the last two hours. `cut` says where
 #: the journal begins, and `carried` how the missions stood there whose first records are gone.
 TABLES = """
@@ -27,6 +27,7 @@ CREATE TABLE views (first_seq INTEGER PRIMARY KEY, view TEXT NOT NULL);
 CREATE VIRTUAL TABLE search USING fts5(
     document, content = '', detail = none, columnsize = 0, tokenize = "ascii tokenchars '_:.-/=^'"
 );
+INSERT INTO search (search, rank) VALUES ('automerge', 8), ('hashsize', 8388608);
 CREATE TABLE records (
     first_seq INTEGER NOT NULL, seq INTEGER NOT NULL, place INTEGER NOT NULL, status INTEGER NOT NULL,
     PRIMARY KEY (first_seq, seq)
@@ -52,15 +53,15 @@ PRAGMAS = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = NORMAL",
     "PRAGMA wal_autocheckpoint = 16000",  # 64 MB: a checkpoint syncs, and what is indexed meanwhile waits
-    "PRAGMA cache_size = -16000",
+    "PRAGMA cache_size = -64000",  # mission ids are random: the index of those of a million takes as much,
 )
 
 INSERT_MISSION = "INSERT INTO missions VALUES (?, ?, ?, ?, ?, ?, ?)"
 UPDATE_MISSION = "UPDATE missions SET seq = ?, status = ?, span = ? WHERE first_seq = ?"
 INSERT_VIEW = "INSERT INTO views VALUES (?, ?)"
 UPDATE_VIEW = "UPDATE views SET view = ? WHERE first_seq = ?"
-INSERT_DOCUMENT = "INSERT INTO search (rowid, document) VALUES (?, ?)"
-DELETE_DOCUMENT = "INSERT INTO search (search, rowid, document) VALUES ('delete', ?, ?)"
+#: 'delete' takes terms away from a mission, NULL gives it some.
+CHANGE_TERMS = "INSERT INTO search (search, rowid, document) VALUES (?, ?, ?)"
 INSERT_RECORD = "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?)"
 INSERT_MOMENT = "INSERT OR IGNORE INTO moments VALUES (?, ?)"
 ADD_TALLY = "INSERT INTO tallies VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET missions = missions + excluded.missions"

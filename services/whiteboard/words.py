@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from contracts.lifecycle import TERMINAL, Status
+from contracts.lifecycle import Status
 from contracts.messages import Failure
 from services.whiteboard.said import NULL
 from services.whiteboard.view import View
@@ -23,9 +23,6 @@ from services.whiteboard.view import View
 MOST_LETTERS = 8_192
 MOST_WORDS = 1_000
 LONGEST_WORD = 64
-#: The status term of all that is not over: it changes too often to be a term of its own.
-OPEN = "open"
-
 _WORD = re.compile(rf"\w{{1,{LONGEST_WORD}}}")
 _ASKED = re.compile(rf"(\w{{1,{LONGEST_WORD}}})(\*?)")
 _PLAIN = re.compile(r"[a-z0-9_.\-]+")
@@ -48,15 +45,20 @@ def term(name: str, value: str) -> str:
 
 
 def document(view: View) -> str:
-    """Return the terms of a mission. Before it is over they never change, so that they can be taken out again."""
+    """Return the terms of a mission."""
     terms = [term("queue", view.queue), term("conversation", view.conversation), status_term(view.status)]
     terms += [term("kind", kind) for kind in kinds(view)]
     return " ".join([*terms, *_searched(view)])
 
 
+def added(view: View) -> str:
+    """Return the terms that a mission has with its new status: of all others, only an outcome brings any."""
+    return " ".join([status_term(view.status), *_of_outcome(view, _of_proposal(view))])
+
+
 def status_term(status: Status) -> str:
     """Return the term of a status."""
-    return term("status", status.value if status in TERMINAL else OPEN)
+    return term("status", status.value)
 
 
 def kinds(view: View) -> list[str]:
@@ -73,20 +75,32 @@ def has_words(view: View, wanted: Iterable[tuple[str, bool]]) -> bool:
 
 
 def _searched(view: View) -> list[str]:
-    """Return the words that a mission is found by, each once."""
-    return list(dict.fromkeys(words(" ".join([text[:MOST_LETTERS] for text in _said(view)]))))[:MOST_WORDS]
+    """Return the words that a mission is found by, each once: no record changes those of the proposal."""
+    asked_for = _of_proposal(view)
+    return [*asked_for, *_of_outcome(view, asked_for)]
 
 
-def _said(view: View) -> list[str]:
-    """Return the texts of a mission: what was asked for, and once it is over what came of it."""
-    texts = [view.title, view.requested_by]
+def _of_proposal(view: View) -> list[str]:
+    """Return the words of what was asked for."""
+    texts = [view.mission_id, view.title, view.requested_by]
     for goal in view.goals:
         texts += [goal.kind, _of_json(goal.params)]
-    if view.is_over:
-        texts += [view.reason, _of_error(view.error), _of_json(view.result)]
-        for goal in view.goals:
-            texts += [_of_error(goal.error), "" if goal.result == view.result else _of_json(goal.result)]
-    return texts
+    return _distinct(texts)[:MOST_WORDS]
+
+
+def _of_outcome(view: View, asked_for: list[str]) -> list[str]:
+    """Return the words of what came of a mission, once it is over, beside those of what was asked for."""
+    if not view.is_over:
+        return []
+    texts = [view.reason, _of_error(view.error), _of_json(view.result)]
+    for goal in view.goals:
+        texts += [_of_error(goal.error), "" if goal.result == view.result else _of_json(goal.result)]
+    known = set(asked_for)
+    return [word for word in _distinct(texts) if word not in known][: MOST_WORDS - len(asked_for)]
+
+
+def _distinct(texts: list[str]) -> list[str]:
+    return list(dict.fromkeys(words(" ".join([text[:MOST_LETTERS] for text in texts]))))
 
 
 def _of_error(error: Failure | None) -> str:

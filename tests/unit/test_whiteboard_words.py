@@ -29,15 +29,31 @@ def test_a_mission_is_found_by_what_was_asked_for(text: str) -> None:
     assert words.has_words(view_of(ASKED), words.asked(text))
 
 
+def test_a_mission_is_found_by_its_id_and_by_the_start_of_it() -> None:
+    view = view_of(ASKED)
+    assert words.has_words(view, words.asked(view.mission_id.upper()))
+    assert words.has_words(view, words.asked(f"tea {view.mission_id[:6]}*"))
+
+
 @pytest.mark.parametrize("text", ["boom", "full disk", "handler_error"])
 def test_a_mission_is_found_by_what_came_of_it_once_it_is_over(text: str) -> None:
     assert not words.has_words(view_of(ASKED), words.asked(text))
     assert words.has_words(view_of(ASKED, FAILED), words.asked(text))
 
 
-def test_before_it_is_over_the_terms_of_a_mission_never_change() -> None:
-    steps = [ASKED, change(1, Status.ACTIVE), change(1, Status.WAITING), change(1, Status.ACTIVE, attempt=2)]
-    assert len({words.document(view_of(*steps[: number + 1])) for number in range(len(steps))}) == 1
+def test_a_new_status_takes_its_term_away_and_brings_what_is_added() -> None:
+    steps = [ASKED, change(1, Status.ACTIVE), change(1, Status.WAITING), change(1, Status.ACTIVE, attempt=2), FAILED]
+    for number in range(1, len(steps)):
+        before, after = view_of(*steps[:number]), view_of(*steps[: number + 1])
+        left = [term for term in words.document(before).split() if term != words.status_term(before.status)]
+        assert sorted(words.document(after).split()) == sorted([*left, *words.added(after).split()])
+
+
+def test_no_more_words_are_searched_than_is_said_whatever_comes_of_a_mission() -> None:
+    asked = " ".join(f"a{number}" for number in range(words.MOST_WORDS - 2))
+    goal = Goal(id="a", kind="echo", params={"text": asked[: words.MOST_LETTERS]})
+    ended = view_of(proposal(1, goal), change(1, Status.COMPLETED, result={"more": " ".join("xyz" * 300)}))
+    assert len(words.document(ended).split()) <= words.MOST_WORDS + 4
 
 
 @given(st.text(max_size=80), st.text(max_size=80))
