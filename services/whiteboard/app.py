@@ -93,7 +93,16 @@ class Answers:
 
     async def mission(self, request: Request) -> Response:
         """`GET /missions/{id}`."""
-        params, name = request.query_params, request.path_params["mission_id"]
+        name = request.path_params["mission_id"]
+        # a look-up by key is done on the event loop: it reads a few pages, and a thread would cost more than all of it
+        if request.scope["query_string"] and (past := await self._asked_more(request, name)):
+            return past
+        found = query.mission(self._connection, name)
+        return stamped(request, msgspec.Raw(found.view), found.seq, max(self._feed.last_seq, found.seq))
+
+    async def _asked_more(self, request: Request, name: str) -> Response | None:
+        """Answer what was asked of the past, or hold the answer back as long as was asked for."""
+        params = request.query_params
         parameters.check_names(params, parameters.MISSION)
         at = parameters.moment(params, "as_of")
         wait_s = parameters.seconds(params, "wait", _LONGEST_WAIT_S)
@@ -104,8 +113,7 @@ class Answers:
             return await self._mission_at(request, name, at)
         if wait_s:
             await self._feed.outcome(self.full_id(name), lambda: self._is_over(name), wait_s)
-        found = query.mission(self._connection, name)
-        return stamped(request, msgspec.Raw(found.view), found.seq, max(self._feed.last_seq, found.seq))
+        return None
 
     async def mission_events(self, request: Request) -> Response:
         """`GET /missions/{id}/events`."""

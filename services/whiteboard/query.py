@@ -22,6 +22,9 @@ ANSWER_WITHIN_S = 5.0
 _STEPS_BETWEEN_LOOKS = 100_000
 
 _decode_view = msgspec.json.Decoder(View).decode
+_FOUND = "SELECT mission_id, first_seq, seq, status, view FROM missions JOIN views USING (first_seq) WHERE "
+_BY_ID = _FOUND + "mission_id = ?"
+_BY_PREFIX = _FOUND + "mission_id >= ? AND mission_id < ? LIMIT 2"
 
 
 class BadParameter(ContractError):
@@ -95,11 +98,9 @@ def unknown(text: str) -> NotFound:
 
 def mission(connection: sqlite3.Connection, text: str) -> Found:
     """Return the mission of this id, or of this prefix if only one has it; raises `NotFound` or `BadParameter`."""
-    select = "SELECT mission_id, first_seq, seq, status, view FROM missions JOIN views USING (first_seq) WHERE "
-    rows = connection.execute(select + "mission_id = ?", (text,)).fetchall()
+    rows = connection.execute(_BY_ID, (text,)).fetchall()
     if not rows and len(text) >= SHORTEST_PREFIX:
-        beginning = "mission_id >= ? AND mission_id < ? LIMIT 2"
-        rows = connection.execute(select + beginning, (text, text + "\x7f")).fetchall()
+        rows = connection.execute(_BY_PREFIX, (text, text + "\x7f")).fetchall()
     if not rows:
         raise unknown(text)
     if len(rows) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,14 @@ async def test_a_head_that_is_too_long_or_too_slow_is_not_waited_for(monkeypatch
             return b""
 
     assert b"200 OK" in await eventually(answers)
+    several = [b"HEAD /livez", b"GET /livez", b"GET /openapi.json", b"GET /nothing"]
+    one_after_the_other = await asked(
+        b"".join(what + b" HTTP/1.1\r\nHost: localhost\r\n\r\n" for what in several)
+        + b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    )
+    assert re.findall(rb"HTTP/1\.1 (\d+)", one_after_the_other) == [b"200", b"200", b"200", b"404", b"200"]
+    assert one_after_the_other.count(b'{"status":"alive"') == 2
+    assert app.state.described in one_after_the_other
     assert await asked(b"GET /livez HTTP/1.1\r\nHost: local") == b""
     assert await asked(b"") == b""
     long = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n" + b"X: " + b"y" * http_server.HEAD_BYTES
