@@ -97,7 +97,7 @@ class Batch:
             if before is None:
                 found.append((None, view.first_seq, words.document(view)))
             elif before.status is not view.status:
-                found.append(("delete", view.first_seq, words.status_term(before.status)))
+                found.append(("delete", view.first_seq, words.taken(before)))
                 found.append((None, view.first_seq, words.added(view)))
         return sorted(found, key=itemgetter(1))
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Sequence
+from itertools import product
+from math import prod
 
 import msgspec
 
@@ -22,6 +24,8 @@ MOST_ITEMS = 500
 LAST = 2**62
 #: So many missions are looked at one by one.
 FEW = 500
+#: So many lists of missions, each of a queue, a kind and a status together, are read side by side.
+_MOST_TOGETHER = 64
 
 Statement = tuple[str, list[object]]
 
@@ -148,10 +152,15 @@ def _by_status(wanted: Filter, statuses: frozenset[Status], within: Range) -> St
 
 def _expression(wanted: Filter) -> str:
     """Return what the search is asked: every part in quotes, so that nobody's text is its syntax."""
-    attributes = [("queue", wanted.queue), ("conversation", wanted.conversation), ("kind", wanted.kind)]
-    parts = [_any(words.term(name, value) for value in values) for name, values in attributes if values]
-    if wanted.statuses is not None:
-        parts.append(_any(sorted({words.status_term(status) for status in wanted.statuses})))
+    statuses = sorted(status.value for status in wanted.statuses or ())
+    attributes = [("queue", wanted.queue), ("kind", wanted.kind), ("status", statuses)]
+    terms = [[words.term(name, value) for value in values] for name, values in attributes if values]
+    if prod(map(len, terms)) <= _MOST_TOGETHER:
+        parts = [_any(map(words.together, product(*terms)))] if terms else []
+    else:
+        parts = [_any(each) for each in terms]
+    if wanted.conversation:
+        parts.append(_any(words.term("conversation", value) for value in wanted.conversation))
     parts += [f'"{word}"{" *" if prefix else ""}' for word, prefix in words.asked(wanted.q)]
     return " AND ".join(parts)
 

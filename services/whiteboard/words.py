@@ -14,7 +14,6 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from contracts.lifecycle import Status
 from contracts.messages import Failure
 from services.whiteboard.said import NULL
 from services.whiteboard.view import View
@@ -44,21 +43,41 @@ def term(name: str, value: str) -> str:
     return f"{name}:{value}" if _PLAIN.fullmatch(value) else f"{name}:={value.encode().hex()}"
 
 
+def together(terms: Iterable[str]) -> str:
+    """Return the term of a queue, a kind and a status, or of two of them, in this order.
+
+    A filter by all of them then reads one list, however long the list of each is.
+    """
+    return "/".join(terms)
+
+
 def document(view: View) -> str:
     """Return the terms of a mission."""
-    terms = [term("queue", view.queue), term("conversation", view.conversation), status_term(view.status)]
-    terms += [term("kind", kind) for kind in kinds(view)]
-    return " ".join([*terms, *_searched(view)])
+    queue = term("queue", view.queue)
+    terms = [term("conversation", view.conversation), queue]
+    for kind in kinds(view):
+        named = term("kind", kind)
+        terms += [named, together((queue, named))]
+    return " ".join([*terms, *_of_status(view), *_searched(view)])
 
 
 def added(view: View) -> str:
     """Return the terms that a mission has with its new status: of all others, only an outcome brings any."""
-    return " ".join([status_term(view.status), *_of_outcome(view, _of_proposal(view))])
+    return " ".join([*_of_status(view), *_of_outcome(view, _of_proposal(view))])
 
 
-def status_term(status: Status) -> str:
-    """Return the term of a status."""
-    return term("status", status.value)
+def taken(before: View) -> str:
+    """Return the terms that a mission loses with its status."""
+    return " ".join(_of_status(before))
+
+
+def _of_status(view: View) -> list[str]:
+    status, queue = term("status", view.status.value), term("queue", view.queue)
+    terms = [status, together((queue, status))]
+    for kind in kinds(view):
+        named = term("kind", kind)
+        terms += [together((named, status)), together((queue, named, status))]
+    return terms
 
 
 def kinds(view: View) -> list[str]:

@@ -109,12 +109,13 @@ def test_a_page_of_the_past_is_the_fold_of_the_first_lines(
 
 @pytest.mark.timeout(120)  # each example syncs a journal
 @settings(max_examples=30, deadline=None)
-@given(HISTORIES, filters(), st.booleans(), st.integers(0, 20), st.integers(10, 40))
+@given(HISTORIES, filters(), st.booleans(), st.sampled_from([0, 64]), st.integers(0, 20), st.integers(10, 40))
 def test_a_page_holds_what_every_filter_lets_through(
-    messages: list[tuple[str, bytes]], wanted: Filter, few: bool, low: int, high: int
+    messages: list[tuple[str, bytes]], wanted: Filter, few: bool, together: int, low: int, high: int
 ) -> None:
     with board(stream(messages)) as (journal, past), pytest.MonkeyPatch.context() as patch:
         patch.setattr(choosing, "FEW", choosing.FEW if few else 0)
+        patch.setattr(choosing, "_MOST_TOGETHER", together)
         present = views_at(list(journal.replay()), len(messages))
         expected = [view for view in present if low <= view.first_seq < high and wanted.lets_through(view)]
         page = query.page(past.connection, wanted, Range(low, high))
