@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 from msgspec import Raw
 
+from contracts.lifecycle import Status
 from contracts.messages import Failure
 from services.whiteboard.said import NULL
 from services.whiteboard.view import View
@@ -22,6 +24,8 @@ from services.whiteboard.view import View
 MOST_LETTERS = 8_192
 MOST_WORDS = 1_000
 LONGEST_WORD = 64
+#: So many combinations of a queue, kinds and a status have their terms at hand.
+_MOST_KNOWN = 1_024
 _WORD = re.compile(rf"\w{{1,{LONGEST_WORD}}}")
 _ASKED = re.compile(rf"(\w{{1,{LONGEST_WORD}}})(\*?)")
 _PLAIN = re.compile(r"[a-z0-9_.\-]+")
@@ -53,37 +57,44 @@ def together(terms: Iterable[str]) -> str:
 
 def document(view: View) -> str:
     """Return the terms of a mission."""
-    queue = term("queue", view.queue)
-    terms = [term("conversation", view.conversation), queue]
-    for kind in kinds(view):
-        named = term("kind", kind)
-        terms += [named, together((queue, named))]
-    return " ".join([*terms, *_of_status(view), *_searched(view)])
+    conversation, lasting = term("conversation", view.conversation), _lasting(view.queue, kinds(view))
+    return " ".join([conversation, lasting, taken(view), *_searched(view)])
 
 
 def added(view: View) -> str:
     """Return the terms that a mission has with its new status: of all others, only an outcome brings any."""
-    return " ".join([*_of_status(view), *_of_outcome(view, _of_proposal(view))])
+    return " ".join([taken(view), *_of_outcome(view, _of_proposal(view))])
 
 
-def taken(before: View) -> str:
-    """Return the terms that a mission loses with its status."""
-    return " ".join(_of_status(before))
+def taken(view: View) -> str:
+    """Return the terms that a mission has as long as it has its status, and that go with it."""
+    return _of_status(view.queue, kinds(view), view.status)
 
 
-def _of_status(view: View) -> list[str]:
-    status, queue = term("status", view.status.value), term("queue", view.queue)
-    terms = [status, together((queue, status))]
-    for kind in kinds(view):
+@lru_cache(_MOST_KNOWN)
+def _lasting(queue: str, kinds: tuple[str, ...]) -> str:
+    of_queue = term("queue", queue)
+    terms = [of_queue]
+    for kind in kinds:
         named = term("kind", kind)
-        terms += [together((named, status)), together((queue, named, status))]
-    return terms
+        terms += [named, together((of_queue, named))]
+    return " ".join(terms)
 
 
-def kinds(view: View) -> list[str]:
+@lru_cache(_MOST_KNOWN)
+def _of_status(queue: str, kinds: tuple[str, ...], status: Status) -> str:
+    of_status, of_queue = term("status", status.value), term("queue", queue)
+    terms = [of_status, together((of_queue, of_status))]
+    for kind in kinds:
+        named = term("kind", kind)
+        terms += [together((named, of_status)), together((of_queue, named, of_status))]
+    return " ".join(terms)
+
+
+def kinds(view: View) -> tuple[str, ...]:
     """Return the kinds of a mission's goals, each once."""
     goals = view.goals
-    return [goals[0].kind] if len(goals) == 1 else list(dict.fromkeys(goal.kind for goal in goals))
+    return (goals[0].kind,) if len(goals) == 1 else tuple(dict.fromkeys(goal.kind for goal in goals))
 
 
 def has_words(view: View, wanted: Iterable[tuple[str, bool]]) -> bool:
