@@ -72,7 +72,7 @@ coverage: $(READY)  ## the tests again, with branch coverage; the contracts must
 demo: $(READY)  ## the whole stack, sample chats, and what became of them
 	$(BIN)/missions demo $(ARGS)
 
-bench: $(READY)  ## the figures, beside a hand-written floor
+bench: $(READY)  ## the figures: beside a hand-written floor, the whiteboard, leaks
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(READY)  ## write what is generated: the JSON Schemas, AsyncAPI, and pages of docs/

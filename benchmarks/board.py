@@ -1,20 +1,20 @@
-"""A large board, made offline: a journal of many missions and its index, as a whiteboard would have left them."""
+"""A large board, made offline: the journal of many missions, as a whiteboard would have left it."""
 
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator
+from contextlib import closing
+from itertools import islice
 from pathlib import Path
 
 from contracts import ids
 from services.runtime.incoming import rfc3339
 from services.whiteboard.disk import Disk
-from services.whiteboard.index import Index
 from services.whiteboard.journal import Journal
 from services.whiteboard.record import Note
 
-BATCH = 2_000
+_BATCH = 2_000
 BEGAN_NS = 1_767_225_600_000_000_000  #: 2026-01-01
 QUEUES = (["default"] * 80) + (["gpu"] * 15) + (["browser"] * 5)
 KINDS = (["echo"] * 60) + (["report.build"] * 20) + (["mail.send"] * 15) + (["http.get"] * 5)
@@ -43,23 +43,18 @@ class Unsynced(Disk):
         pass
 
 
-def make(folder: Path, missions: int) -> float:
-    """Make the board; return the records that were journalled and indexed per second."""
-    journal = Journal.open(folder / "journal", Unsynced())
-    index = Index.open(folder / "index.sqlite", journal)
-    began, batch = time.monotonic(), list[Note]()
-    for subject, data in messages(missions):
-        seq = journal.last_seq + len(batch) + 1
-        batch.append(Note(seq, rfc3339(BEGAN_NS + seq * 1_000_000), subject, data))
-        if len(batch) == BATCH:
-            index.apply(journal.append(batch))
-            batch = []
-    if batch:
-        index.apply(journal.append(batch))
-    records = journal.last_seq
-    index.close()
-    journal.close()
-    return records / (time.monotonic() - began)
+def write(folder: Path, missions: int) -> None:
+    """Write the journal of so many missions; its index is rebuilt from it."""
+    waiting = notes(missions)
+    with closing(Journal.open(folder / "journal", Unsynced())) as journal:
+        while batch := list(islice(waiting, _BATCH)):
+            journal.append(batch)
+
+
+def notes(missions: int) -> Iterator[Note]:
+    """Yield the messages as the stream would number and date them."""
+    for seq, message in enumerate(messages(missions), 1):
+        yield Note(seq, rfc3339(BEGAN_NS + seq * 1_000_000), *message)
 
 
 def messages(missions: int) -> Iterator[tuple[str, bytes]]:

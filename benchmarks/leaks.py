@@ -1,4 +1,4 @@
-"""What one-goal missions leave behind in their executor: `python -m benchmarks.leaks`.
+"""What one-goal missions leave behind in their executor.
 
 A whole stack runs; threads, descriptors, children and resident memory of the executor's process are read from /proc,
 after a warm-up and after every part.
@@ -6,11 +6,10 @@ after a warm-up and after every part.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -86,21 +85,12 @@ def measure(stack: Stack, parts: dict[str, int], warmup: int = WARMUP) -> dict[s
     return found
 
 
-def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.leaks", description=__doc__)
-    parser.add_argument("--missions", type=int, default=10_000, help="in the loop, and in threads (default: 10,000)")
-    parser.add_argument("--processes", type=int, default=500, help="in processes (default: 500)")
-    args = parser.parse_args()
-    parts = {"loop": args.missions, "thread": args.missions, "process": args.processes}
+def figures(missions: int, processes: int) -> Iterator[str]:
+    """Yield the rows of a table: so many missions in the loop and in threads, and so many in processes."""
+    parts = {"loop": missions, "thread": missions, "process": processes}
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), goals=[str(GOALS)]) as stack:
         found = measure(stack, parts)
-    print("| after | seconds | threads | descriptors | children | RSS MB |\n|---|---|---|---|---|---|")
+    yield "| after | seconds | threads | descriptors | children | RSS MB |\n|---|---|---|---|---|---|"
     for part, (held, seconds) in found.items():
         what = f"{parts[part]:,} in {part}" if part in parts else "the warm-up"
-        print(f"| {what} | {seconds:.0f} | {held.threads} | {held.descriptors} | {held.children} | {held.rss_mb:.0f} |")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        yield f"| {what} | {seconds:.0f} | {held.threads} | {held.descriptors} | {held.children} | {held.rss_mb:.0f} |"

@@ -1,68 +1,19 @@
-"""`python -m benchmarks.questions`: what the whiteboard answers over many missions, and how fast.
-
-The board is made offline and served by a process of its own; questions are asked over HTTP, one after the other.
-"""
+"""What the whiteboard answers over many missions, and how fast: asked over HTTP, one question after the other."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import http.client
-import json
-import os
 import random
-import resource
-import subprocess
-import sys
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, cast
 
-from benchmarks import board
+from benchmarks import board, whiteboard
 from benchmarks.product import process_cpu_s
+from benchmarks.whiteboard import Served
 
 _CLIENTS_CONNECT_AT_ONCE = 200
-_MIB = 1024 * 1024
-
-
-class Served:
-    """The process that serves a board."""
-
-    def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "benchmarks.serving", str(folder)]
-        began = time.monotonic()
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True)
-        self.port = int(cast("IO[str]", self.process.stdout).readline())
-        self.ready_s = time.monotonic() - began
-        self._connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-
-    def get(self, path: str) -> Any:
-        """Ask one question."""
-        self._connection.request("GET", path)
-        answer = self._connection.getresponse()
-        body = answer.read()
-        if answer.status != http.HTTPStatus.OK:
-            raise SystemExit(f"{path}: {answer.status} {body[:300]!r}")
-        return json.loads(body)
-
-    def rss_mb(self) -> float:
-        """Return the memory that it holds now."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / _MIB
-
-    def publish(self, records: int) -> None:
-        """Have so many records appended, as if they had come from the stream."""
-        stdin = cast("IO[str]", self.process.stdin)
-        stdin.write(f"{records}\n")
-        stdin.flush()
-
-    def close(self) -> None:
-        """End it."""
-        self._connection.close()
-        cast("IO[str]", self.process.stdin).close()
-        self.process.wait(20)
 
 
 def questions(missions: int, last_seq: int) -> dict[str, Callable[[], str]]:
@@ -169,8 +120,7 @@ async def watched(served: Served, clients: int, records: int) -> tuple[float, fl
         await reader.readuntil(b"retry: 1000")
     each_kb = (served.rss_mb() - idle) * 1024 / clients
     before, began = process_cpu_s(served.process.pid), time.monotonic()
-    served.publish(records)
-    await asyncio.gather(*(_receive(reader, records) for reader, _ in readers))
+    await asyncio.gather(served.publish(records), *(_receive(reader, records) for reader, _ in readers))
     took, cpu = time.monotonic() - began, process_cpu_s(served.process.pid) - before
     for _, writer in readers:
         writer.close()
@@ -183,45 +133,29 @@ async def _receive(reader: asyncio.StreamReader, records: int) -> None:
         await reader.readuntil(b"\ndata: ")
 
 
-def main() -> int:
-    """Make a board, ask, and print what was reached."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.questions", description=__doc__)
-    parser.add_argument("--missions", type=int, default=1_000_000, help="missions on the board (default: 1,000,000)")
-    parser.add_argument("--times", type=int, default=300, help="times each question is asked (default: 300)")
-    parser.add_argument("--clients", type=int, default=2_000, help="readers of the feed (default: 2,000)")
-    parser.add_argument("--records", type=int, default=200, help="records that each of them gets (default: 200)")
-    parser.add_argument("--folder", type=Path, help="keep the board here, and use it again")
-    args = parser.parse_args()
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-    with tempfile.TemporaryDirectory() as aside:
-        folder = args.folder or Path(aside)
-        if not (folder / "index.sqlite").exists():
-            print(f"made at {board.make(folder, args.missions):,.0f} records/s, journalled and indexed", flush=True)
-        served = Served(folder)
-        try:
-            _measure(served, args)
-        finally:
-            served.close()
-    return 0
+def add_arguments(given: argparse.ArgumentParser) -> None:
+    """Add the sizes that may be chosen."""
+    given.add_argument("--board", type=int, default=50_000, help="missions on the whiteboard (default: 50,000)")
+    given.add_argument("--times", type=int, default=200, help="times each question is asked (default: 200)")
+    given.add_argument("--requests", type=int, default=10_000, help="requests for one mission (default: 10,000)")
+    given.add_argument("--clients", type=int, default=2_000, help="readers of the feed (default: 2,000)")
+    given.add_argument("--records", type=int, default=100, help="records that each of them gets (default: 100)")
+    given.add_argument("--folder", type=Path, help="keep the board here, and use it again")
 
 
-def _measure(served: Served, args: argparse.Namespace) -> None:
-    stats = served.get("/stats")
-    size = sum(path.stat().st_size for path in (args.folder or Path()).glob("index.sqlite*")) / _MIB
-    print(f"{stats['missions']:,} missions, ready after {served.ready_s:.1f} s, RSS {served.rss_mb():.0f} MB", end="")
-    print(
-        f", index {size:,.0f} MB\n\n| question | p50 ms | p99 ms | max ms | CPU ms |\n|---|---|---|---|---|", flush=True
-    )
-    for name, question in questions(args.missions, stats["seq"]).items():
-        print(asked(served, name, question, args.times), flush=True)
-    per_cpu, per_s = requests_per_core_second(served, args.missions, 20_000)
-    print(f"\nGET /missions/{{id}}: {per_cpu:,.0f} requests per second of CPU, {per_s:,.0f} by the clock")
-    print(f"RSS after all questions: {served.rss_mb():.0f} MB", flush=True)
-    each_kb, delivery_us, took = asyncio.run(watched(served, args.clients, args.records))
-    print(f"{args.clients:,} readers of the feed, each got all {args.records:,} records in {took:.1f} s: ", end="")
-    print(f"{each_kb:.1f} KB per idle reader, {delivery_us:.1f} µs of CPU per delivery, RSS {served.rss_mb():.0f} MB")
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def figures(folder: Path, args: argparse.Namespace) -> Iterator[str]:
+    """Serve the board of a folder, ask, and yield what was reached."""
+    with whiteboard.Served(folder) as served:
+        stats = served.get("/stats")
+        yield f"| ready, with its index | {served.ready_s:.1f} s, RSS {served.rss_mb():.0f} MB |"
+        yield f"\n{stats['missions']:,} missions\n"
+        yield "| question | p50 ms | p99 ms | max ms | CPU ms |\n|---|---|---|---|---|"
+        for name, question in questions(stats["missions"], stats["seq"]).items():
+            yield asked(served, name, question, args.times)
+        per_cpu, per_s = requests_per_core_second(served, stats["missions"], args.requests)
+        yield f"\n`GET /missions/{{id}}`: {per_cpu:,.0f} requests per second of CPU, {per_s:,.0f} by the clock"
+        yield f"RSS after all questions: {served.rss_mb():.0f} MB"
+        each_kb, delivery_us, took = asyncio.run(watched(served, args.clients, args.records))
+        yield f"{args.clients:,} readers of the feed, each got all {args.records:,} records in {took:.1f} s"
+        yield f"{each_kb:.1f} KB per idle reader, {delivery_us:.1f} µs of CPU per delivery"
+        yield f"RSS with all readers: {served.rss_mb():.0f} MB"
