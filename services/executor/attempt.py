@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from msgspec.structs import replace
 from structlog.contextvars import bind_contextvars
@@ -109,7 +110,7 @@ async def before_deadline(attempt: Attempt, executor: Executor) -> Outcome:
 
 def seconds_left(mission: Mission) -> float | None:
     """Return the seconds until the deadline of a mission, if it has one."""
-    return None if mission.deadline is None else max(0.0, mission.deadline.timestamp() - claiming.wall_clock())
+    return None if mission.deadline is None else max(0.0, mission.deadline.timestamp() - time.time())
 
 
 def stopped(reason: str, error: Failure | None = None) -> Outcome:

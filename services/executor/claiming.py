@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import time
-
 import structlog
 
-from contracts import codec, references, subjects, topology
-from contracts.errors import ContractError, Lost
+from contracts import codec, subjects, topology
+from contracts.errors import Lost
 from contracts.lifecycle import TERMINAL, Status
-from contracts.messages import Failure, Goal, Mission, StatusRecord
-from services.executor import runner
+from contracts.messages import Failure, Mission, StatusRecord
+from services.executor import refusing, runner
 from services.executor.executor import Executor
 from services.executor.ledger import Ledger
 from services.executor.ownership import Attempt
-from services.executor.registry import Handler
 from services.executor.runner import Outcome, Plan
 from services.runtime.incoming import Incoming, Stored
 
 log = structlog.get_logger()
 
 Claim = tuple[Ledger, Plan]
-wall_clock = time.time
 
 
 async def claim(mission: Mission, work: Incoming, executor: Executor) -> Claim | None:
@@ -102,7 +97,7 @@ async def _superseded(mission: Mission, work: Incoming, executor: Executor) -> b
 
 async def _claim_first(mission: Mission, executor: Executor) -> Claim | None:
     """Claim what nobody has owned, or refuse it with a word."""
-    if refusal := refused(mission, executor):
+    if refusal := refusing.refused(mission, executor.registry):
         await _ledger(mission, executor, attempt=0, head=0, first=1).settle(refusal)
         executor.count(refusal)
         return None
@@ -136,84 +131,8 @@ def _end_of_abandoned(last: StatusRecord, lost: int, mission: Mission, executor:
     if lost >= executor.settings.max_owners:
         message = f"{lost} owners ended while they ran it"
         return Outcome(Status.FAILED, runner.POISON, error=Failure(type="Poison", message=message))
-    refusal = refused(mission, executor)
+    refusal = refusing.refused(mission, executor.registry)
     return Outcome(Status.FAILED, refusal.reason, error=refusal.error) if refusal else None
-
-
-def refused(mission: Mission, executor: Executor) -> Outcome | None:
-    """Return why this mission cannot run here, having looked at every goal before any of them runs."""
-    if mission.deadline is not None and mission.deadline.timestamp() <= wall_clock():
-        return Outcome(Status.FAILED, runner.DEADLINE_EXCEEDED)
-    if not mission.goals:
-        return _rejected(runner.BAD_PLAN, "the mission has no goals")
-    return bad_reference(mission) or bad_goal(mission, executor) or bad_plan(mission)
-
-
-def bad_goal(mission: Mission, executor: Executor) -> Outcome | None:
-    """Return which goal has no handler here, or params that it cannot take."""
-    for goal in mission.goals:
-        handler = executor.registry.get(goal.kind)
-        if handler is None:
-            return _rejected(runner.UNKNOWN_KIND, unknown_kind(goal.kind, executor.registry.kinds))
-        try:
-            check_params(goal, handler)
-        except ContractError as error:
-            return _rejected(runner.BAD_PARAMS, f"goal {goal.id}: {error}")
-    return None
-
-
-def check_params(goal: Goal, handler: Handler) -> None:
-    """Check params as far as they are known before anything runs; raises `ContractError`."""
-    if not references.present(goal.params):
-        handler.check(goal.params, frozenset())
-        return
-    pending = frozenset(reference.param for reference in references.find(goal.params))
-    known = {name: value for name, value in goal.params.items() if name not in pending}
-    handler.check(references.resolve(known, {}), pending)
-
-
-def bad_reference(mission: Mission) -> Outcome | None:
-    """Return which reference means nothing, or what a goal uses without needing it."""
-    try:
-        needing_all = references.with_needs(mission.goals)
-        if needing_all is mission.goals:  # there are no references, as in most missions
-            return None
-        for goal, needing in zip(mission.goals, needing_all, strict=True):
-            if unmet := needing.needs[len(goal.needs) :]:
-                message = f"goal {goal.id}: its params refer to {', '.join(unmet)}: put that into its needs as well"
-                return _rejected(runner.BAD_REFERENCE, message)
-    except references.BadReference as error:
-        return _rejected(runner.BAD_REFERENCE, str(error))
-    return None
-
-
-def bad_plan(mission: Mission) -> Outcome | None:
-    """Return why the goals' needs cannot be met: a goal twice, an unknown need, a cycle."""
-    if len(mission.goals) == 1 and not mission.goals[0].needs:
-        return None
-    waiting = {goal.id: set(goal.needs) for goal in mission.goals}
-    if len(waiting) < len(mission.goals):
-        return _rejected(runner.BAD_PLAN, "two goals have the same id")
-    while free := [goal_id for goal_id, needs in waiting.items() if not needs]:
-        for goal_id in free:
-            del waiting[goal_id]
-        for needs in waiting.values():
-            needs.difference_update(free)
-    if waiting:
-        return _rejected(runner.BAD_PLAN, f"goal {next(iter(waiting))} needs what never comes: a cycle or no such goal")
-    return None
-
-
-def unknown_kind(kind: str, known: list[str]) -> str:
-    """Say that a kind is unknown, with the nearest known one."""
-    nearest = difflib.get_close_matches(kind, known, 1)
-    extra = '; it needs: pip install "nats-missions[http]"' if kind.startswith("http.") else ""
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else extra
-    return f"unknown goal kind {kind!r}{hint}; known: {', '.join(known)}"
-
-
-def _rejected(reason: str, message: str) -> Outcome:
-    return Outcome(Status.REJECTED, reason, error=runner.described("Rejected", message))
 
 
 def _ledger(mission: Mission, executor: Executor, *, attempt: int, head: int, first: int = 0) -> Ledger:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from contracts.lifecycle import Status
 from contracts.messages import Answer, Failure, Goal, GoalStatus, Mission, RetryPolicy, StatusRecord, now, status_record
 from contracts.questions import ANSWERED
-from services.executor import claiming, runner
+from services.executor import refusing, runner
 from services.executor.runner import Plan
 
 
@@ -124,7 +124,7 @@ def test_an_owner_that_was_released_is_not_lost_by_what_is_answered_afterwards()
     ],
 )
 def test_a_plan_that_cannot_be_met_is_rejected_before_anything_runs(goals: list[Goal], word: str) -> None:
-    outcome = claiming.bad_plan(mission(*goals))
+    outcome = refusing.bad_plan(mission(*goals))
     assert outcome is not None
     assert outcome.status is Status.REJECTED
     assert outcome.error is not None
