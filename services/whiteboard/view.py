@@ -195,6 +195,8 @@ def _goal(goal: GoalView, said: GoalChange, time: str) -> GoalView:
 
 def _kept(known: tuple[Artifact, ...], said: tuple[Artifact, ...]) -> tuple[Artifact, ...]:
     """Add artifacts to those of a goal; the last of a name is the one that stands."""
+    if not said:
+        return known
     return tuple({artifact.name: artifact for artifact in (*known, *said)}.values())
 
 

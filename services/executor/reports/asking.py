@@ -10,6 +10,8 @@ from typing import Any
 
 from msgspec.structs import replace
 from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+from pydantic_core import SchemaError
 
 from contracts import codec
 from contracts.messages import Answer, Question, now
@@ -89,7 +91,13 @@ def again(question: Question, problem: Unfit) -> Question:
 
 
 def _schema(schema: Any) -> dict[str, Any]:
-    found = {} if schema is None else TypeAdapter(schema).json_schema()
+    try:
+        found = {} if schema is None else TypeAdapter(schema).json_schema()
+    except (PydanticUserError, SchemaError) as error:
+        message = (
+            f"the schema of an answer is a type, such as bool, Literal['yes', 'no'] or a model, not {schema!r:.100}"
+        )
+        raise ValueError(message) from error
     size = len(codec.encode(found))
     if size > MAX_SCHEMA_BYTES:
         raise ValueError(f"the schema of the answer has {size} bytes, {MAX_SCHEMA_BYTES} are allowed: ask for less")
