@@ -29,6 +29,7 @@ def test_a_mission_whose_work_item_an_operator_took_away_is_told_lost_put_back_a
         stack.kill("executor")
         mission_id = stack.say("/run echo text=hi")
         asyncio.run(acknowledge_next(stack.nats_url))
+        stack.talk.until_journalled()
 
         def why() -> Any:
             with urllib.request.urlopen(f"{stack.whiteboard_url}/missions/{mission_id}/why", timeout=5) as answer:
