@@ -14,6 +14,8 @@ CHAT_SCHEDULES_ALL = "chat.schedules.*"
 CHAT_REPLIES_ALL = "chat.replies.*.*.*"
 PROPOSED_ALL = "missions.proposed.*.*"
 STATUS_ALL = "missions.status.*.*"
+#: Both families.
+RECORDS_ALL = "missions.*.*.*"
 #: The live feed: core NATS, at most once, fed by the stream's republish.
 PROPOSED_FEED = "missions.proposed"
 STATUS_FEED = "missions.status"

@@ -78,7 +78,7 @@ STREAMS: tuple[StreamSpec, ...] = (
         deny_delete=True,
         allow_atomic=True,
         allow_direct=True,
-        republish={"src": "missions.*.*.*", "dest": "missions.{{wildcard(1)}}"},
+        republish={"src": subjects.RECORDS_ALL, "dest": "missions.{{wildcard(1)}}"},
     ),
     _stream(DEADLETTERS, [subjects.DEADLETTERS_ALL], max_age=30 * _DAY, max_bytes=_GIB // 2),
     _stream(KINDS, [subjects.KINDS_ALL], max_age=_DAY, max_bytes=_GIB // 16, max_msgs_per_subject=1, allow_direct=True),

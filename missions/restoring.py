@@ -120,7 +120,7 @@ class Restoring:
 
     async def _create(self, first: int) -> dict[str, Any]:
         private = {
-            "subjects": [f"{_PRIVATE}missions.*.*.*"],
+            "subjects": [_PRIVATE + subjects.RECORDS_ALL],
             "subject_transform": {"src": f"{_PRIVATE}>", "dest": ">"},
             "first_seq": first,
             "metadata": _declared()["metadata"] | {_MARK: str(self._journal.last_seq)},
@@ -151,7 +151,7 @@ class Restoring:
     async def _publish(self, records: Iterable[Record], seq: int) -> int:
         """Publish in order, in batches that are stored whole, and check that each got the sequences that follow."""
         for part in _batched(records):
-            messages = [(_PRIVATE + record.subject, record.data) for record in part]
+            messages = [(_PRIVATE + record.subject, dict[str, str](), record.data) for record in part]
             ack = await self._bus.publish_batch(f"restore-{seq}", messages, _BATCH_WITHIN_S)
             seq += len(part)
             if ack.seq != seq:

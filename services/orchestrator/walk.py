@@ -5,12 +5,12 @@ from __future__ import annotations
 from itertools import takewhile
 from time import monotonic
 
+from contracts.subjects import RECORDS_ALL
 from contracts.topology import MISSIONS
 from services.orchestrator.open_missions import OpenMissions
 from services.runtime.bus import Bus, StreamState
 from services.runtime.process import Stop
 
-_EVERYTHING = "missions.*.*.*"
 _PAGE = 500
 #: The share of the time in which it reads; in the rest the process is there for others.
 _SHARE = 0.1
@@ -35,7 +35,7 @@ class Walk:
         self._begin(state)
         while not stop.is_set() and len(self.open) < MOST_OPEN:
             began = monotonic()
-            page = await self._bus.page(MISSIONS, _EVERYTHING, self._next, _PAGE)
+            page = await self._bus.page(MISSIONS, RECORDS_ALL, self._next, _PAGE)
             old = list(takewhile(lambda stored: stored.time_ns < until_ns, page))
             for stored in old:
                 self.open.note(stored)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from itertools import count
 from typing import Any
 
 import msgspec
@@ -84,18 +83,20 @@ class Bus(Connection):
         answer = await self.request(subject, data, headers, seconds)
         return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
 
-    async def publish_batch(self, batch_id: str, messages: Sequence[tuple[str, bytes]], seconds: float) -> PubAck:
+    async def publish_batch(
+        self, batch_id: str, messages: Sequence[tuple[str, dict[str, str], bytes]], seconds: float = API_SECONDS
+    ) -> PubAck:
         """Store messages as one atomic batch, all or none, and return the acknowledgement of the last.
 
-        Raises `ApiError` where nothing is stored, `Unanswered` where nobody knows.
+        Headers are written into. Raises `ApiError` where nothing is stored, `Unanswered` where nobody knows.
         """
-        *rest, (subject, data) = messages
-        numbers = (str(number) for number in count(1))
-        await self.nats.publish_all(
-            (name, {names.BATCH_ID: batch_id, names.BATCH_SEQ: next(numbers)}, body) for name, body in rest
-        )
-        commit = {names.BATCH_ID: batch_id, names.BATCH_SEQ: next(numbers), names.BATCH_COMMIT: "1"}
-        return await self.publish_acked(subject, data, commit, seconds)
+        for number, (_, headers, _) in enumerate(messages, 1):
+            headers[names.BATCH_ID] = batch_id
+            headers[names.BATCH_SEQ] = str(number)
+        subject, headers, data = messages[-1]
+        headers[names.BATCH_COMMIT] = "1"
+        await self.nats.publish_all(messages[:-1])
+        return await self.publish_acked(subject, data, headers, seconds)
 
     async def api(self, subject: str, body: Any = None) -> Any:
         """Call the JetStream API, e.g. `STREAM.INFO.MISSIONS`."""

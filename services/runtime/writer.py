@@ -45,10 +45,9 @@ class _Write:
         self.headers = headers
         self.done: asyncio.Future[PubAck] = asyncio.get_running_loop().create_future()
 
-    def header(self, header: dict[str, str]) -> dict[str, str]:
-        """Put what this message says into `header`, a fresh one, and return it: nats-py writes into what it gets."""
-        if self.headers:
-            header.update(self.headers)
+    def header(self) -> dict[str, str]:
+        """Return what this message says, in a dictionary of its own: nats-py writes into what it gets."""
+        header = dict(self.headers or {})
         if self.expected is not None:
             header[names.EXPECTED_LAST_SUBJECT_SEQ] = str(self.expected)
         return header
@@ -159,14 +158,11 @@ class Writer:
     async def _commit(self, batch: list[_Write]) -> bool:
         """Store a batch as one; return False when it must go one by one."""
         batch_id = f"{self._batch_prefix}-{next(self._batch_ids)}"
+        messages = [(write.subject, write.header(), write.data) for write in batch]
         try:
-            ack = await self._send_batch(batch, batch_id)
-        except (
-            ApiError,
-            Unanswered,
-            NatsError,
-            OSError,
-        ) as error:  # a batch cut short is nothing: no commit, no record
+            ack = await self._bus.publish_batch(batch_id, messages)
+        # a batch cut short is nothing: no commit, no record
+        except (ApiError, Unanswered, NatsError, OSError) as error:
             self.batches_refused += 1
             log.debug("batch_refused", stream=self._stream, size=len(batch), error=str(error))
             return False
@@ -174,15 +170,6 @@ class Writer:
         for number, write in enumerate(batch):
             write.succeed(PubAck(ack.stream, first + number))
         return True
-
-    async def _send_batch(self, batch: list[_Write], batch_id: str) -> PubAck:
-        await self._bus.nats.publish_all(
-            (write.subject, write.header({names.BATCH_ID: batch_id, names.BATCH_SEQ: str(number)}), write.data)
-            for number, write in enumerate(batch[:-1], 1)
-        )
-        last = batch[-1]
-        commit = {names.BATCH_ID: batch_id, names.BATCH_SEQ: str(len(batch)), names.BATCH_COMMIT: "1"}
-        return await self._bus.publish_acked(last.subject, last.data, last.header(commit))
 
     async def _try(self, write: _Write) -> MaybeStored | None:
         """Publish one message by itself; return why it must be tried again, or None when its writer knows."""
@@ -215,7 +202,7 @@ class Writer:
 
     async def _publish(self, write: _Write) -> PubAck:
         try:
-            ack = await self._bus.publish_acked(write.subject, write.data, write.header({}))
+            ack = await self._bus.publish_acked(write.subject, write.data, write.header())
         except ApiError as refusal:
             if refusal.err_code in refusals.WRONG_LAST_SEQ:
                 return await self._whose(write)
