@@ -141,6 +141,7 @@ def test_a_link_in_place_of_the_file_is_refused(tmp_path: Path, folder: Path) ->
         Journal.open(folder)
 
 
+@pytest.mark.timeout(120)  # a journal for each byte
 def test_a_torn_tail_is_cut_off_at_every_byte(tmp_path: Path, folder: Path, journal: Journal) -> None:
     journal.append(notes(1, 6))
     journal.close()
