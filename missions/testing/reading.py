@@ -12,9 +12,10 @@ from contracts.lifecycle import TERMINAL
 from missions.broker_feed import record_of
 from missions.client import Client
 from missions.records import Record
-from services.runtime.bus import Bus
+from services.runtime.bus import Bus, Unanswered
 from services.runtime.incoming import Stored
 
+_ASKED_AGAIN = 3
 _READ_AT_ONCE = 200
 _LOOK_S = 0.02
 
@@ -70,5 +71,13 @@ async def whole_stream(bus: Bus, stream: str) -> list[Stored]:
     found: list[Stored | None] = []
     for first in range(state.first_seq, end, _READ_AT_ONCE):
         part = range(first, min(first + _READ_AT_ONCE, end))
-        found += await asyncio.gather(*(bus.message(stream, seq) for seq in part))
+        found += await asyncio.gather(*(_message(bus, stream, seq) for seq in part))
     return [stored for stored in found if stored is not None]
+
+
+async def _message(bus: Bus, stream: str, seq: int) -> Stored | None:
+    """Return the message at a sequence; a broker too busy to answer in time is asked again."""
+    for _ in range(_ASKED_AGAIN):
+        with suppress(Unanswered):
+            return await bus.message(stream, seq)
+    return await bus.message(stream, seq)
