@@ -87,18 +87,19 @@ def last_words(log_tail: str) -> str:
     lines = [line.strip() for line in log_tail.splitlines() if line.strip()]
     if not lines:
         return "it said nothing"
-    said = list(map(_logged, lines))
+    # what is no JSON is of something that failed, such as a traceback
+    said = [logged(line) or {"level": "critical", "event": line} for line in lines]
     last = next((entry for entry in reversed(said) if entry.get("level") in _TROUBLE), said[-1])
     return str(last.get("error") or last.get("event") or lines[-1])
 
 
-def _logged(line: str) -> dict[str, Any]:
-    """Return what a line of a log says; one that is no JSON object is of something that failed, such as a traceback."""
+def logged(line: str) -> dict[str, Any] | None:
+    """Return what a line of a service's log says; None for one that is no JSON object."""
     with suppress(ValueError):
         said = json.loads(line)
         if isinstance(said, dict):
             return said
-    return {"level": "critical", "event": line}
+    return None
 
 
 def _speaker(said: bytes) -> int:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import re
-from contextlib import suppress
-from typing import Any
+
+from missions.service_process import logged
 
 _LAST = 5
 _TROUBLES = 5
@@ -24,7 +23,7 @@ def telling(log: str) -> list[str]:
 
 
 def _is_trouble(line: str) -> bool:
-    said = _said(line)
+    said = logged(line)
     if said is None:
         return bool(_BROKER_TROUBLE.search(line)) or not line.startswith(("[", "{"))
     return said.get("level") in _TROUBLE
@@ -32,7 +31,7 @@ def _is_trouble(line: str) -> bool:
 
 def _readable(line: str) -> str:
     """Return a JSON line as time, level, event and values; of a traceback its last line."""
-    said = _said(line)
+    said = logged(line)
     if said is None:
         return line
     values = [f"{name}={value}" for name, value in said.items() if name not in _TOLD_APART]
@@ -40,11 +39,3 @@ def _readable(line: str) -> str:
         values.insert(0, exception.splitlines()[-1])
     moment = str(said.get("timestamp", "")).partition("T")[2][:12]
     return " ".join([moment, str(said.get("level", "")), str(said.get("event", "")), *values]).strip()
-
-
-def _said(line: str) -> dict[str, Any] | None:
-    with suppress(ValueError):
-        said = json.loads(line)
-        if isinstance(said, dict):
-            return said
-    return None

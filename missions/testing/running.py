@@ -13,6 +13,7 @@ from missions.testing.client import MissionsClient
 from missions.testing.local_executor import LocalExecutor
 from missions.testing.own_queue import forget_queue, new_token
 from missions.testing.portal import Portal
+from services.runtime.bus import Bus
 
 #: What a killed orchestrator had in hand comes again after this time; in production it is longer.
 _REDELIVERY_S = 2
@@ -44,7 +45,10 @@ class Running:
     def begin(self) -> None:
         """Make drills quick, on a broker that nobody else uses."""
         if self.backend.owns_broker:
-            self.portal.call(_redeliver_soon(self.client))
+            self.portal.call(self._redeliver_soon())
+
+    async def _redeliver_soon(self) -> None:
+        await redeliver_soon(await self.client.bus())
 
     def forget(self, queue: str) -> None:
         """Take a queue off the broker that nobody serves any more."""
@@ -65,9 +69,8 @@ class Running:
             self.backend.stop()
 
 
-async def _redeliver_soon(client: Client) -> None:
+async def redeliver_soon(bus: Bus) -> None:
     """Let what a killed orchestrator had in hand come again soon."""
-    bus = await client.bus()
     for spec in topology.CONSUMERS:
         if spec.config["ack_policy"] == "explicit":
             config = spec.config | {"ack_wait": _REDELIVERY_S * _NANO}

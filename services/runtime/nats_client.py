@@ -53,6 +53,7 @@ class LeanClient(Client):
             take(Incoming(message.subject, message.data, message.reply, message.headers or _NO_HEADERS))
 
         subscription = await self.subscribe(subject, cb=on_message)
+        self._takers = {sid: known for sid, known in self._takers.items() if sid in self._subs}  # others have ended
         self._takers[subscription._id] = take
         return subscription
 

@@ -24,15 +24,19 @@ def processes() -> Iterator[MissionStack]:
         yield stack
 
 
-@pytest.fixture(scope="module")
-def small_disks() -> Iterator[MissionStack]:
-    stack = MissionStack().with_disk("nats").with_disk("whiteboard")
+def started(stack: MissionStack) -> Iterator[MissionStack]:
+    """Start a stack, where there can be one of its kind, and stop it."""
     try:
         stack.start()
     except Unsupported as error:
         pytest.skip(str(error))
     yield stack
     stack.stop()
+
+
+@pytest.fixture(scope="module")
+def small_disks() -> Iterator[MissionStack]:
+    yield from started(MissionStack().with_disk("nats").with_disk("whiteboard"))
 
 
 class TestProcesses(OwnConformance):
@@ -61,13 +65,7 @@ class TestFullDisks(FullDisks):
 
 @pytest.fixture(scope="module")
 def linked() -> Iterator[MissionStack]:
-    stack = MissionStack(executors=2).with_link().with_disk("whiteboard")
-    try:
-        stack.start()
-    except Unsupported as error:
-        pytest.skip(str(error))
-    yield stack
-    stack.stop()
+    yield from started(MissionStack(executors=2).with_link().with_disk("whiteboard"))
 
 
 class TestPartitions(Partitions):

@@ -18,14 +18,13 @@ from missions import Client
 from missions.stack import Stack
 from missions.testing import history
 from missions.testing.reading import whole_stream
+from missions.testing.running import redeliver_soon
 from missions.whiteboard import Whiteboard
 from services.runtime.bus import ApiError, Bus
 from services.runtime.incoming import Stored
 from tests.support.eventually import eventually
 
 LEASE_S = 1.5
-#: What the orchestrator had in hand when it was killed comes again after this time; in production it is longer.
-REDELIVERY_S = 2.0
 WITHIN_S = 60.0
 DRILL_GOALS = Path(__file__).parents[1] / "e2e" / "drill_goals.py"
 
@@ -167,7 +166,7 @@ async def drill(data_dir: Path, *, executors: int = 1, lease_s: float = LEASE_S,
         await asyncio.to_thread(stack.start)
         async with Client(stack.nats_url, connect_s=10) as client, httpx2.AsyncClient(timeout=5) as http:
             drilled = Drill(stack, client, http)
-            await _redeliver_soon(await drilled.bus())
+            await redeliver_soon(await drilled.bus())
             following = asyncio.ensure_future(drilled.follow())
             try:
                 yield drilled
@@ -176,14 +175,6 @@ async def drill(data_dir: Path, *, executors: int = 1, lease_s: float = LEASE_S,
                 await asyncio.wait({following})
     finally:
         await asyncio.to_thread(stack.stop)
-
-
-async def _redeliver_soon(bus: Bus) -> None:
-    """Let what a killed orchestrator had in hand come again soon."""
-    for spec in topology.CONSUMERS:
-        if spec.config["ack_policy"] == "explicit":
-            config = spec.config | {"ack_wait": int(REDELIVERY_S * 1e9)}
-            await bus.api(f"CONSUMER.CREATE.{spec.stream}.{spec.name}", {"stream_name": spec.stream, "config": config})
 
 
 def running(stack: Stack, name: str) -> subprocess.Popen[bytes]:
